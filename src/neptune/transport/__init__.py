@@ -1,0 +1,27 @@
+"""Bytes on topics between named peers. Adapters are imported by their full path: `transport.mqtt`, `transport.memory`."""
+
+from neptune.transport.base import (
+    Connected,
+    Disconnected,
+    Event,
+    Message,
+    Published,
+    Received,
+    Session,
+    Transport,
+    TransportClosed,
+    TransportError,
+)
+
+__all__ = [
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Message",
+    "Published",
+    "Received",
+    "Session",
+    "Transport",
+    "TransportClosed",
+    "TransportError",
+]
