@@ -73,7 +73,7 @@ class ControlPlane:
         return self
 
     def stop(self) -> None:
-        """Stop both servers and delete their data. Nothing when they do not run."""
+        """Stop both servers and delete their data. A second call does nothing."""
         self.stop_apiserver(graceful=True)
         if self._etcd is not None:
             self._etcd.stop(seconds=STOP_SECONDS)
