@@ -24,7 +24,8 @@ BATCH_BYTES = 64 * 1024
 #: The largest message that is looked at: AWS IoT Core's limit, the lowest of the brokers in use.
 MAX_MESSAGE_BYTES = 128 * 1024
 
-OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, TOO_LARGE, UPGRADE, UNAVAILABLE = 200, 400, 403, 404, 413, 426, 503
+OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 400, 403, 404, 409
+TOO_LARGE, UPGRADE, UNAVAILABLE = 413, 426, 503
 
 
 class MessageError(NeptuneError):
@@ -88,7 +89,7 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one report: 200 written, 403 not yours, 404 no such object, 400 not usable."""
+    """What became of one report: 200 written, 400 not usable, 403 not yours, 404 gone, 409 another generation."""
 
     uid: str
     seq: int

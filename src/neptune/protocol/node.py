@@ -229,8 +229,8 @@ class NodeLink:
         for verdict in body.verdicts:
             if not self.outbox.settle(verdict) or verdict.code == messages.OK:
                 continue
-            if verdict.code in (messages.FORBIDDEN, messages.NOT_FOUND):
-                # The cloud no longer counts this object as ours: ask what is.
+            if verdict.code in (messages.FORBIDDEN, messages.NOT_FOUND, messages.CONFLICT):
+                # The object is not ours, or not what we think it is: a push was lost, so ask for the whole.
                 self._plan(now + self.rng.uniform(0, ROLL_CALL_SECONDS))
             else:
                 actions += self._warn_once("status refused", f"{verdict.uid}: {verdict.reason} ({verdict.code})")
