@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from neptune.embedded.mqtt.connection import CONNECT_SECONDS, Authenticate, Connection, Credentials, Service
-from neptune.transport.broker import Authorize, BrokerCore, BrokerStatistics, Limits
+from neptune.transport.broker import BrokerCore
+from neptune.transport.broker_types import Authorize, BrokerStatistics, Limits
 
 __all__ = ["Authenticate", "Credentials", "EmbeddedBroker", "passwords"]
 

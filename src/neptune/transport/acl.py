@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from neptune.transport.broker import Action, Authorize, Peer
+from neptune.transport.broker_types import Action, Authorize, Peer
 from neptune.transport.topics import covers, matches
 
 _ACCESS = {

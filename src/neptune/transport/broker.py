@@ -10,127 +10,27 @@ subscribers; `acl` makes `authorize` functions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple, Protocol
 
 from neptune.clock import Clock, SystemClock
-from neptune.errors import NeptuneError
 from neptune.transport.base import Published
+from neptune.transport.broker_types import (
+    Action,
+    Authorize,
+    BrokerStatistics,
+    BrokerStopped,
+    Delivery,
+    Ended,
+    Grant,
+    Limits,
+    Overflow,
+    Peer,
+    Publication,
+    Sink,
+    Subscription,
+)
 from neptune.transport.topics import TopicTree, matches
-
-
-class BrokerStopped(NeptuneError):
-    """The broker takes no connections at the moment."""
-
-
-class Action(Enum):
-    """What a client wants to do with a topic (or, for SUBSCRIBE, with a filter)."""
-
-    SUBSCRIBE = "subscribe"
-    READ = "read"
-    WRITE = "write"
-
-
-class Ended(Enum):
-    """Why the broker ended a connection."""
-
-    TAKEN_OVER = "another client with the same id took over"
-    STOPPED = "the broker stopped"
-    LOST = "the connection was lost"
-
-
-class Overflow(Enum):
-    """What gives way when a client's queue is full."""
-
-    NEWEST = "newest"
-    """As mosquitto does, even after it has acknowledged the message to its publisher."""
-    OLDEST = "oldest"
-    """As EMQX does."""
-
-
-class Peer(NamedTuple):
-    """Who a client is to the access rules."""
-
-    client_id: str
-    username: str | None
-
-
-Authorize = Callable[[Peer, Action, str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A message on its way through the broker. `properties` is passed on untouched (MQTT 5, 3.3.2.3)."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    expiry_seconds: int | None = None
-    properties: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """What a client subscribes to, with the options of MQTT 5, 3.8.3.1."""
-
-    topic_filter: str
-    qos: int = 1
-    no_local: bool = False
-    retain_as_published: bool = False
-    retain_handling: int = 0
-    identifier: int | None = None
-
-
-class Grant(NamedTuple):
-    """The broker's answer to one subscription: its quality of service, or None when it is denied."""
-
-    subscription: Subscription
-    qos: int | None
-    replay: bool
-
-
-class Delivery(NamedTuple):
-    """A message for one client. `expires_at` is in seconds of the broker's clock."""
-
-    publication: Publication
-    qos: int
-    retain: bool
-    identifier: int | None
-    expires_at: float | None
-
-
-class Sink(Protocol):
-    """Where the broker puts what is for one client. Must not call back into the broker."""
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Take a message. With quality 1 the front calls `BrokerCore.acknowledge` once it was received."""
-        ...
-
-    def end(self, reason: Ended) -> None:
-        """Learn that the broker ended the connection. Nothing is delivered any more."""
-        ...
-
-
-class Limits(NamedTuple):
-    """What one client may make the broker keep; mosquitto's defaults, and a bound on bytes."""
-
-    queue_messages: int = 1000
-    queue_bytes: int = 16 * 2**20
-    in_flight: int = 20
-
-
-class BrokerStatistics(NamedTuple):
-    """Counts since the start; the first three are of now."""
-
-    clients: int
-    subscriptions: int
-    retained: int
-    received: int
-    delivered: int
-    dropped: int
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +41,7 @@ class Member:
     sink: Sink
     will: Publication | None
     window: int
+    merge: bool
     in_flight: int = 0
     paused: bool = False
     alive: bool = True
@@ -216,8 +117,17 @@ class BrokerCore:
         *,
         will: Publication | None = None,
         receive_maximum: int | None = None,
+        merge: bool = False,
     ) -> Member:
         """Let a client in. One that is connected under the same id is thrown out first, and its will published.
+
+        Args:
+            peer: who it is.
+            sink: where its messages go.
+            will: what to publish when it is gone without a goodbye.
+            receive_maximum: how many messages it takes before it acknowledges one (MQTT 5, 3.1.2.11.3).
+            merge: deliver a message that matches several of its filters once, as mosquitto does to clients of
+                MQTT 3.1.1; others get it once a filter, each with its identifier.
 
         Raises:
             BrokerStopped: between `stop` and `start`.
@@ -226,7 +136,7 @@ class BrokerCore:
             raise BrokerStopped("the broker is stopped")
         self._end(self._members.get(peer.client_id), Ended.TAKEN_OVER)
         window = min(receive_maximum or self._limits.in_flight, self._limits.in_flight)
-        member = Member(peer, sink, will, window)
+        member = Member(peer, sink, will, window, merge)
         self._members[peer.client_id] = member
         return member
 
@@ -329,15 +239,24 @@ class BrokerCore:
             self._retained.pop(publication.topic, None)
             if publication.payload:
                 self._retained[publication.topic] = (publication, expires_at)
-        outcome = Published.NO_RECEIVER
-        for _, (member, subscription) in self._tree.match(publication.topic):
+        deliveries: list[tuple[Member, Delivery]] = []
+        merged: dict[str, Delivery] = {}
+        for client_id, (member, subscription) in self._tree.match(publication.topic):
             if subscription.no_local and member is publisher:
                 continue
+            retain = publication.retain and subscription.retain_as_published
+            qos = min(subscription.qos, publication.qos)
+            delivery = Delivery(publication, qos, retain, subscription.identifier, expires_at)
+            if not member.merge:
+                deliveries.append((member, delivery))
+            elif client_id not in merged or merged[client_id].qos < qos:
+                merged[client_id] = delivery
+        deliveries += ((self._members[client_id], delivery) for client_id, delivery in merged.items())
+        outcome = Published.NO_RECEIVER
+        for member, delivery in deliveries:
             if self._may(member, Action.READ, publication.topic):
                 outcome = Published.ACCEPTED
-                retain = publication.retain and subscription.retain_as_published
-                qos = min(subscription.qos, publication.qos)
-                self._offer(member, Delivery(publication, qos, retain, subscription.identifier, expires_at))
+                self._offer(member, delivery)
         return outcome
 
     def _find_retained(self, topic_filter: str) -> list[tuple[Publication, float | None]]:

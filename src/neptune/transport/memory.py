@@ -19,16 +19,8 @@ from neptune.transport.base import (
     TransportClosed,
     TransportError,
 )
-from neptune.transport.broker import (
-    BrokerCore,
-    BrokerStopped,
-    Delivery,
-    Ended,
-    Member,
-    Peer,
-    Publication,
-    Subscription,
-)
+from neptune.transport.broker import BrokerCore, Member
+from neptune.transport.broker_types import BrokerStopped, Delivery, Ended, Peer, Publication, Subscription
 from neptune.transport.inbox import Inbox
 from neptune.transport.retry import Retry, RetryPolicy
 from neptune.transport.topics import check_filter, check_topic

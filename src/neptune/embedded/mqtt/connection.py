@@ -17,7 +17,8 @@ from neptune.embedded.mqtt import decode, encode
 from neptune.embedded.mqtt.packets import Code, Connect, Packet, PacketError
 from neptune.log import get_logger
 from neptune.transport.base import Published
-from neptune.transport.broker import BrokerCore, BrokerStopped, Delivery, Ended, Member, Peer
+from neptune.transport.broker import BrokerCore, Member
+from neptune.transport.broker_types import BrokerStopped, Delivery, Ended, Peer
 
 CONNECT_SECONDS = 10.0  # from the first byte of TCP to CONNECT
 _GOODBYE_SECONDS = 1.0  # for the last packet to leave before the connection is cut
@@ -235,6 +236,7 @@ class Connection(asyncio.Protocol):
                 self,
                 will=connect.will,
                 receive_maximum=connect.receive_maximum,
+                merge=connect.version == 4,
             )
         except BrokerStopped:
             return Code.SERVER_UNAVAILABLE

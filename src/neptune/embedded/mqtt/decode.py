@@ -16,7 +16,7 @@ from neptune.embedded.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from neptune.transport.broker import Publication, Subscription
+from neptune.transport.broker_types import Publication, Subscription
 from neptune.transport.topics import check_filter, check_topic
 
 _MESSAGE = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neptune.embedded.mqtt.packets import Code, Connect, Packet, Property
-from neptune.transport.broker import Delivery
+from neptune.transport.broker_types import Delivery
 
 PINGRESP = bytes((Packet.PINGRESP << 4, 0))
 _SUBACK_FAILURE = 0x80  # the one refusal that MQTT 3.1.1 has (its section 3.9.3)

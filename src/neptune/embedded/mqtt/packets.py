@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from neptune.transport.broker import Publication, Subscription
+from neptune.transport.broker_types import Publication, Subscription
 
 
 class Packet(IntEnum):
