@@ -1,4 +1,4 @@
-"""Bytes on topics between named peers. Adapters are imported by their full path: `transport.mqtt`, `transport.memory`."""
+"""Bytes on topics between named peers. Adapters are imported by full path: `transport.mqtt`, `transport.memory`."""
 
 from neptune.transport.base import (
     Connected,

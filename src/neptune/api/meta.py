@@ -1,0 +1,266 @@
+"""The Kubernetes types that every object shares: `Resource`, `ObjectMeta`, `Condition`, `Time`.
+
+Invariant: what was read can be written back without loss. Fields that a newer server knows and we do not are kept,
+and `Resource.merge_patch` sends only what the caller changed.
+Neighbours: `dataset` and `model` build on it, `runtime` reads and writes it, `crd` turns it into a schema.
+Rules follow k8s.io/apimachinery/pkg/apis/meta/v1/types.go and the Kubernetes API conventions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+from pydantic.alias_generators import to_camel
+
+Json = dict[str, Any]
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone: write 2026-01-31T12:00:00Z")
+    return value.astimezone(UTC)
+
+
+def _whole_seconds(value: datetime) -> datetime:
+    return _in_utc(value).replace(microsecond=0)
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rfc3339_micro(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Time = Annotated[datetime, AfterValidator(_whole_seconds), PlainSerializer(_rfc3339, when_used="unless-none")]
+"""A moment in UTC, cut to whole seconds, as metav1.Time writes it (RFC 3339). A time without a zone is refused."""
+
+MicroTime = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339_micro, when_used="unless-none")]
+"""A moment in UTC with six digits after the second, as metav1.MicroTime writes it (Lease)."""
+
+
+class ResourceKey(NamedTuple):
+    """Names one object of a kind. `namespace` is empty for cluster-scoped kinds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceType:
+    """Where a kind lives in the API: group (empty for core), version, kind, plural and scope."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """Return the URL path of the collection, or of one object when `name` is given.
+
+        An empty `namespace` means all namespaces, or a cluster-scoped kind.
+        """
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        return "/".join(parts)
+
+
+class KubeModel(BaseModel):
+    """Base of every part of an object: camelCase JSON names, unknown fields kept, one way to serialise.
+
+    A field is written when it was set or differs from its default, and never when it is None. pydantic's own
+    `exclude_unset` would lose `labels["a"] = "b"` on an object that came without labels; `exclude_defaults` would
+    lose a 0 that was set on purpose.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, extra="allow")
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> Json:
+        data: Json = handler(self)
+        was_set = self.model_fields_set
+        for name, alias, default in _defaults(type(self)):
+            if data.get(alias) is None or (name not in was_set and getattr(self, name) == default):
+                data.pop(alias, None)
+        return data
+
+    def to_dict(self) -> Json:
+        """Return the JSON object that the API server would take."""
+        return self.model_dump(mode="json")
+
+
+@cache
+def _defaults(cls: type[KubeModel]) -> tuple[tuple[str, str, Any], ...]:
+    """Return name, JSON name and default of each field; computed once a class, since every write asks for it."""
+    return tuple(
+        (
+            name,
+            field.serialization_alias or name,
+            field.get_default(call_default_factory=True, validated_data={}),
+        )
+        for name, field in cls.model_fields.items()
+    )
+
+
+class OwnerReference(KubeModel):
+    """Names the object that this one belongs to; garbage collection deletes dependents with their owner."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ObjectMeta(KubeModel):
+    """Metadata that every stored object has (metav1.ObjectMeta)."""
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    owner_references: list[OwnerReference] = Field(default_factory=list)
+    finalizers: list[str] = Field(default_factory=list)
+    managed_fields: list[Json] = Field(default_factory=list)
+
+
+class ListMeta(KubeModel):
+    """Metadata of a list: the version it was read at, and where the next page starts (metav1.ListMeta)."""
+
+    resource_version: str = ""
+    continue_: str = Field(default="", alias="continue")
+    remaining_item_count: int | None = None
+
+
+class Resource(KubeModel):
+    """A Kubernetes object. A subclass names its `resource` and adds `spec`, `status` or whatever the kind has.
+
+    >>> class Widget(Resource):
+    ...     resource = ResourceType("example.com", "v1", "Widget", "widgets")
+    ...     size: int = 1
+    >>> Widget(metadata=ObjectMeta(name="a"), size=2).to_dict()
+    {'apiVersion': 'example.com/v1', 'kind': 'Widget', 'metadata': {'name': 'a'}, 'size': 2}
+    """
+
+    resource: ClassVar[ResourceType]
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+
+    _origin: bytes | None = PrivateAttr(default=None)
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Fill in the type of the object, which the items of a list come without."""
+        self.api_version = self.api_version or self.resource.api_version
+        self.kind = self.kind or self.resource.kind
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """Decode an object as the server sent it, and remember it so that `merge_patch` can tell what changed.
+
+        A null where the type has no None reads as the default: Kubernetes writes null for empty lists and maps.
+
+        Raises:
+            ValueError: the bytes are not an object of this type.
+        """
+        try:
+            item = cls.model_validate_json(raw)
+        except ValidationError:
+            item = cls.model_validate(_without_nulls(json.loads(raw)))
+        item._origin = raw
+        return item
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Decode an object that is already parsed; otherwise as `from_json`."""
+        return cls.from_json(json.dumps(data).encode())
+
+    @property
+    def key(self) -> ResourceKey:
+        """The namespace and name."""
+        return ResourceKey(self.metadata.namespace, self.metadata.name)
+
+    def merge_patch(self) -> Json:
+        """Return what changed since the object was read, as a JSON merge patch (RFC 7396).
+
+        Empty when nothing changed. An object that was not read from a server is returned whole.
+        """
+        if self._origin is None:
+            return self.to_dict()
+        return diff(type(self).from_json(self._origin).to_dict(), self.to_dict())
+
+
+R = TypeVar("R", bound=Resource)
+
+
+class ResourceList(KubeModel, Generic[R]):
+    """What a list request answers: some objects and the version of the whole."""
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: ListMeta = Field(default_factory=ListMeta)
+    items: list[R] = Field(default_factory=list)
+
+
+def diff(before: Json, after: Json) -> Json:
+    """Return the JSON merge patch (RFC 7396) that turns `before` into `after`; empty when they are equal.
+
+    Lists are replaced whole: a merge patch knows no other way.
+    """
+    patch: Json = dict.fromkeys(before.keys() - after.keys())
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            if inner := diff(old, value):
+                patch[name] = inner
+        elif name not in before or old != value:
+            patch[name] = value
+    return patch
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
