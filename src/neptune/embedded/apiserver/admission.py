@@ -65,8 +65,6 @@ def _complete_namespace(obj: Object) -> Object:
 
 def _complete_secret(obj: Object) -> Object:
     plain = {name: value for name, value in obj.items() if name != "stringData"}
-    encoded = {
-        name: base64.b64encode(text.encode()).decode() for name, text in obj.get("stringData", {}).items()
-    }
+    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in obj.get("stringData", {}).items()}
     data = {**(obj.get("data") or {}), **encoded}
     return {**plain, "type": obj.get("type", "Opaque"), **({"data": data} if data else {})}

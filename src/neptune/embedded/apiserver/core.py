@@ -60,9 +60,7 @@ class ApiServer:
         history_limit: events kept a resource; a watch or a page from before them gets 410.
     """
 
-    def __init__(
-        self, now: datetime, *, random: Random | None = None, history_limit: int = HISTORY_LIMIT
-    ) -> None:
+    def __init__(self, now: datetime, *, random: Random | None = None, history_limit: int = HISTORY_LIMIT) -> None:
         self._store = Store(history_limit=history_limit)
         self._catalog = Catalog()
         self._registry = Registry(self._store, self._catalog, random or Random())  # noqa: S311 (names, not secrets)
@@ -96,13 +94,9 @@ class ApiServer:
         return self._write(asked, target, now)
 
     def _read(self, asked: Request, target: Target, now: datetime) -> Response | Watch:
-        render = Renderer(
-            target.kind, request.shape(asked.accept), asked.query.get("includeObject", "Metadata")
-        )
+        render = Renderer(target.kind, request.shape(asked.accept), asked.query.get("includeObject", "Metadata"))
         if target.name:
-            return Response(
-                200, render.one(self._registry.get(target.kind, target.namespace, target.name), now)
-            )
+            return Response(200, render.one(self._registry.get(target.kind, target.namespace, target.name), now))
         selection, options = request.selection(asked, target), request.list_options(asked)
         if request.flag(asked.query, "watch"):
             timeout = request.number(asked.query, "timeoutSeconds")

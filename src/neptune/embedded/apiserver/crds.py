@@ -19,12 +19,52 @@ from neptune.embedded.apiserver.validation import validate
 
 #: JSONSchemaProps, apiextensions/v1 types_jsonschema.go.
 _SCHEMA_KEYS = frozenset(
-    """id $schema $ref description type format title default maximum exclusiveMaximum minimum exclusiveMinimum maxLength
-    minLength pattern maxItems minItems uniqueItems multipleOf enum maxProperties minProperties required items allOf
-    oneOf anyOf not properties additionalProperties patternProperties dependencies additionalItems definitions
-    externalDocs example nullable x-kubernetes-preserve-unknown-fields x-kubernetes-embedded-resource
-    x-kubernetes-int-or-string x-kubernetes-list-map-keys x-kubernetes-list-type x-kubernetes-map-type
-    x-kubernetes-validations""".split()
+    {  # fmt: skip
+        "id",
+        "$schema",
+        "$ref",
+        "description",
+        "type",
+        "format",
+        "title",
+        "default",
+        "maximum",
+        "exclusiveMaximum",
+        "minimum",
+        "exclusiveMinimum",
+        "maxLength",
+        "minLength",
+        "pattern",
+        "maxItems",
+        "minItems",
+        "uniqueItems",
+        "multipleOf",
+        "enum",
+        "maxProperties",
+        "minProperties",
+        "required",
+        "items",
+        "allOf",
+        "oneOf",
+        "anyOf",
+        "not",
+        "properties",
+        "additionalProperties",
+        "patternProperties",
+        "dependencies",
+        "additionalItems",
+        "definitions",
+        "externalDocs",
+        "example",
+        "nullable",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-embedded-resource",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type",
+        "x-kubernetes-map-type",
+        "x-kubernetes-validations",
+    }
 )
 _STRING: Object = {"type": "string"}
 _STRINGS: Object = {"type": "array", "items": _STRING}
@@ -110,12 +150,7 @@ def unknown_schema_keys(crd: Object) -> list[str]:
         root = (version.get("schema") or {}).get("openAPIV3Schema")
         if isinstance(root, dict):
             path = f"spec.versions[{index}].schema.openAPIV3Schema"
-            found += [
-                f"{where}.{key}"
-                for where, node in _nodes(root, path)
-                for key in node
-                if key not in _SCHEMA_KEYS
-            ]
+            found += [f"{where}.{key}" for where, node in _nodes(root, path) for key in node if key not in _SCHEMA_KEYS]
     return found
 
 
@@ -154,9 +189,7 @@ def _version_errors(version: Object, path: str) -> Iterator[FieldError]:
         yield FieldError(where, "FieldValueRequired", detail="schemas are required")
         return
     if root.get("type") != "object":
-        yield FieldError(
-            f"{where}.type", "FieldValueInvalid", root.get("type", ""), "must be object at the root"
-        )
+        yield FieldError(f"{where}.type", "FieldValueInvalid", root.get("type", ""), "must be object at the root")
     for node_path, node in _nodes(root, where):
         yield from _schema_errors(node, node_path)
     for index, column in enumerate(version.get("additionalPrinterColumns", ())):
@@ -172,9 +205,7 @@ def _schema_errors(node: Object, path: str) -> Iterator[FieldError]:
     types = ("array", "boolean", "integer", "number", "object", "string")
     free = node.get("x-kubernetes-preserve-unknown-fields") or node.get("x-kubernetes-int-or-string")
     if "type" not in node and not free:
-        yield FieldError(
-            f"{path}.type", "FieldValueRequired", detail="must not be empty for specified object fields"
-        )
+        yield FieldError(f"{path}.type", "FieldValueRequired", detail="must not be empty for specified object fields")
     elif "type" in node and node["type"] not in types:
         yield not_supported(f"{path}.type", node["type"], types)
     if node.get("type") == "array" and "items" not in node:

@@ -59,9 +59,7 @@ def identified(call: Call, body: Any) -> Object:
         raise bad_request(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
     metadata = dict(body.get("metadata") or {})
     if kind.namespaced and (metadata.get("namespace") or call.namespace) != call.namespace:
-        raise bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if kind.namespaced:
         metadata["namespace"] = call.namespace
     if call.name and (metadata.get("name") or call.name) != call.name:
@@ -99,9 +97,7 @@ def cleaned(call: Call, obj: Object, *, is_patch: bool = False) -> Object:
         if is_patch:
             value = json.dumps(obj, separators=(",", ":"))
             raise invalid("", "", "", [FieldError("patch", "FieldValueInvalid", value, text)])
-        raise bad_request(
-            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}'
-        )
+        raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {text}')
     if call.validation == "Warn":
         call.warnings += [f'unknown field "{path}"' for path in unknown]
     return with_defaults(kind, known)
@@ -129,9 +125,7 @@ def _typed_metadata(kind: ResourceType, metadata: Object) -> Object:
     for name, value in kept.items():
         wanted = METADATA["properties"][name]
         strings = list(value.values()) if isinstance(value, dict) else value if name == "finalizers" else []
-        fits = isinstance(value, _PYTHON_TYPES[wanted["type"]]) and all(
-            isinstance(each, str) for each in strings
-        )
+        fits = isinstance(value, _PYTHON_TYPES[wanted["type"]]) and all(isinstance(each, str) for each in strings)
         if not fits:
             raise bad_request(
                 f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '

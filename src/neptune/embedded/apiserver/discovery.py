@@ -18,7 +18,7 @@ from neptune.embedded.apiserver.status import Object
 VERSION: Object = {
     "major": "1",
     "minor": "36",
-    "gitVersion": "v1.36.0+neptune",  # the Kubernetes version whose behaviour is imitated; kubectl compares it with its own
+    "gitVersion": "v1.36.0+neptune",  # whose behaviour is imitated; kubectl compares it with its own version
     "platform": "embedded",
 }
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -32,27 +32,28 @@ _TEXTS = {
 
 def document(catalog: Catalog, path: str) -> Object | None:
     """Return the discovery document at a path, or None when there is none."""
+    found: Object | None = None
     match path.strip("/").split("/"):
         case ["version"]:
-            return VERSION
+            found = VERSION
         case ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+            found = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": _groups(catalog)}
+            found = {"kind": "APIGroupList", "apiVersion": "v1", "groups": _groups(catalog)}
         case ["apis", group]:
-            found = [each for each in _groups(catalog) if each["name"] == group]
-            return {"kind": "APIGroup", "apiVersion": "v1", **found[0]} if found else None
+            head = {"kind": "APIGroup", "apiVersion": "v1"}
+            found = next(({**head, **each} for each in _groups(catalog) if each["name"] == group), None)
         case ["api", version]:
-            return _resource_list(_of(catalog, "", version))
+            found = _resource_list(_of(catalog, "", version))
         case ["apis", group, version]:
-            return _resource_list(_of(catalog, group, version))
+            found = _resource_list(_of(catalog, group, version))
         case ["openapi", "v3"]:
-            return _openapi_index(catalog)
+            found = _openapi_index(catalog)
         case ["openapi", "v3", "api", version]:
-            return _openapi(_of(catalog, "", version))
+            found = _openapi(_of(catalog, "", version))
         case ["openapi", "v3", "apis", group, version]:
-            return _openapi(_of(catalog, group, version))
-    return None
+            found = _openapi(_of(catalog, group, version))
+    return found
 
 
 def version_priority(version: str) -> tuple[int, int, int]:
@@ -76,10 +77,7 @@ def _groups(catalog: Catalog) -> list[Object]:
             versions.setdefault(kind.group, set()).add(kind.version)
     groups = []
     for group, names in sorted(versions.items()):
-        served = [
-            {"groupVersion": f"{group}/{name}", "version": name}
-            for name in sorted(names, key=version_priority)
-        ]
+        served = [{"groupVersion": f"{group}/{name}", "version": name} for name in sorted(names, key=version_priority)]
         groups.append({"name": group, "versions": served, "preferredVersion": served[0]})
     return groups
 
@@ -174,9 +172,7 @@ def _operation(kind: ResourceType, action: str, bodies: Iterable[str] = ()) -> O
         names = ("dryRun", "fieldManager", "fieldValidation")
         body["parameters"] = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]
         body["requestBody"] = {
-            "content": {
-                media: {"schema": {"$ref": f"#/components/schemas/{_name(kind)}"}} for media in bodies
-            }
+            "content": {media: {"schema": {"$ref": f"#/components/schemas/{_name(kind)}"}} for media in bodies}
         }
     answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{_name(kind)}"}}}
     return {

@@ -66,9 +66,7 @@ def _without_directives(patch: Any) -> Any:
         if not name.startswith("$"):
             kept[name] = _without_directives(value)
         elif not name.startswith(("$setElementOrder/", "$retainKeys")):
-            raise bad_request(
-                f"this server does not know the strategic merge directive {name}: use a merge patch"
-            )
+            raise bad_request(f"this server does not know the strategic merge directive {name}: use a merge patch")
     return kept
 
 

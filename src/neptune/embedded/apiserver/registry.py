@@ -93,9 +93,7 @@ class Registry:
         obj = cleaned(call, identified(call, body))
         stored = self._stored(call.kind, call.key)
         if not obj["metadata"].get("resourceVersion") and not call.kind.unconditional_update:
-            error = FieldError(
-                "metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update"
-            )
+            error = FieldError("metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update")
             raise invalid(call.kind.group, call.kind.kind, call.name, [error])
         return self._replace(call, stored, obj)
 
@@ -136,9 +134,7 @@ class Registry:
         merged = merge_applied(schema, call.kind.present(stored), applied)
         managers = stored["metadata"].get("managedFields", [])
         entry = _manager(call)
-        others = [
-            each for each in managers if (each["manager"], each["operation"]) != (call.manager, "Apply")
-        ]
+        others = [each for each in managers if (each["manager"], each["operation"]) != (call.manager, "Apply")]
         return self._replace(call, stored, with_defaults(call.kind, merged), managers=[*others, entry]), False
 
     def delete(self, call: Call, preconditions: Preconditions) -> Object | None:
@@ -197,9 +193,7 @@ class Registry:
             raise already_exists(call.kind, call.name)
         return call.kind.present(self._save(call, valid))
 
-    def _replace(
-        self, call: Call, stored: Object, obj: Object, managers: list[Object] | None = None
-    ) -> Object:
+    def _replace(self, call: Call, stored: Object, obj: Object, managers: list[Object] | None = None) -> Object:
         """Store `obj`, a cleaned object, in the place of `stored`: its status, or everything but its status."""
         before = call.kind.present(stored)
         _check_same(call, obj["metadata"], before["metadata"])
@@ -210,9 +204,7 @@ class Registry:
             rest = {name: value for name, value in obj.items() if name != "status"}
             obj = {**rest, **({"status": before["status"]} if "status" in before else {})}
         system = {
-            name: before["metadata"][name]
-            for name in (*_SYSTEM, "resourceVersion")
-            if name in before["metadata"]
+            name: before["metadata"][name] for name in (*_SYSTEM, "resourceVersion") if name in before["metadata"]
         }
         own = {name: value for name, value in obj["metadata"].items() if name not in _SYSTEM}
         obj = _valid(call, {**obj, "metadata": {**own, **system}}, before)

@@ -83,12 +83,7 @@ def target(catalog: Catalog, path: str) -> Target:
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource, *more = *rest, *[""] * (3 - len(rest))
     kind = catalog.find(group, version, plural)
-    if (
-        kind is None
-        or more
-        or bool(namespace) > kind.namespaced
-        or (name and bool(namespace) != kind.namespaced)
-    ):
+    if kind is None or more or bool(namespace) > kind.namespaced or (name and bool(namespace) != kind.namespaced):
         raise unknown_path()
     if subresource not in ("", "status") or (subresource and not kind.status):
         raise unknown_path()
@@ -253,9 +248,7 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
     if initial is not None and match != "NotOlderThan":
         found.append(_no_match("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
     if match and initial is None:
-        found.append(
-            _no_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-        )
+        found.append(_no_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
     if match not in ("", "NotOlderThan"):
         found.append(not_supported("resourceVersionMatch", match, ["NotOlderThan"]))
     return found

@@ -88,9 +88,7 @@ class ResourceType:
 
     def field_names(self) -> frozenset[str]:
         """Return the names that a field selector may use."""
-        return frozenset(
-            {"metadata.name", "metadata.namespace", *(p.removeprefix(".") for p in self.selectable)}
-        )
+        return frozenset({"metadata.name", "metadata.namespace", *(p.removeprefix(".") for p in self.selectable)})
 
 
 class Catalog:
@@ -139,8 +137,7 @@ def from_crd(crd: Object) -> Iterator[ResourceType]:
             short_names=tuple(names.get("shortNames", ())),
             categories=tuple(names.get("categories", ())),
             schema=_without_metadata(version["schema"]["openAPIV3Schema"]),
-            columns=tuple(_column(column) for column in version.get("additionalPrinterColumns", ()))
-            or (AGE,),
+            columns=tuple(_column(column) for column in version.get("additionalPrinterColumns", ())) or (AGE,),
             status="status" in subresources,
             generation=True,
             selectable=tuple(each["jsonPath"] for each in version.get("selectableFields", ())),
@@ -186,9 +183,7 @@ def _last_seen(event: Object) -> Any:
 
 def _source(event: Object) -> str:
     source = event.get("source") or {}
-    return ", ".join(
-        filter(None, [source.get("component") or event.get("reportingComponent"), source.get("host")])
-    )
+    return ", ".join(filter(None, [source.get("component") or event.get("reportingComponent"), source.get("host")]))
 
 
 def _count(event: Object) -> Any:

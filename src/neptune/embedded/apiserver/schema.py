@@ -16,9 +16,7 @@ METADATA: Object = {
     "type": "object",
     "properties": {
         **{name: {"type": "string"} for name in ("name", "generateName", "namespace", "uid", "selfLink")},
-        **{
-            name: {"type": "string"} for name in ("resourceVersion", "creationTimestamp", "deletionTimestamp")
-        },
+        **{name: {"type": "string"} for name in ("resourceVersion", "creationTimestamp", "deletionTimestamp")},
         "generation": {"type": "integer"},
         "deletionGracePeriodSeconds": {"type": "integer"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -81,11 +79,7 @@ def merge_applied(schema: Object | None, current: Any, applied: Any) -> Any:
     Objects merge by key, lists by `x-kubernetes-list-type`: `map` by its keys, `set` by value, anything else whole.
     """
     schema = schema or {}
-    if (
-        isinstance(current, dict)
-        and isinstance(applied, dict)
-        and schema.get("x-kubernetes-map-type") != "atomic"
-    ):
+    if isinstance(current, dict) and isinstance(applied, dict) and schema.get("x-kubernetes-map-type") != "atomic":
         merged = dict(current)
         for name, value in applied.items():
             merged[name] = merge_applied(child_schema(schema, name), current.get(name), value)
@@ -129,9 +123,7 @@ def _prune(schema: Object, value: Any, path: str, unknown: list[str]) -> Any:
     if not isinstance(value, dict):
         return value
     embedded = bool(schema.get("x-kubernetes-embedded-resource"))
-    keep_unknown = (
-        schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties") is True
-    )
+    keep_unknown = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties") is True
     kept = {}
     for name, item in value.items():
         child = child_schema(schema, name)

@@ -96,9 +96,7 @@ def not_found(kind: ResourceType, name: str) -> StatusError:
 
 def already_exists(kind: ResourceType, name: str) -> StatusError:
     """Return 409: a create met an object of that name."""
-    return StatusError(
-        409, "AlreadyExists", f'{kind.qualified} "{name}" already exists', _details(kind, name)
-    )
+    return StatusError(409, "AlreadyExists", f'{kind.qualified} "{name}" already exists', _details(kind, name))
 
 
 def conflict(kind: ResourceType, name: str, why: str) -> StatusError:
@@ -141,9 +139,7 @@ def unknown_path() -> StatusError:
 
 def method_not_allowed() -> StatusError:
     """Return 405 for a verb that the resource does not know."""
-    return StatusError(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
-    )
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> StatusError:
@@ -151,8 +147,7 @@ def unsupported_media_type(accepted: Sequence[str]) -> StatusError:
     return StatusError(
         415,
         "UnsupportedMediaType",
-        "the body of the request was in an unknown format - accepted media types include: "
-        + ", ".join(accepted),
+        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted),
     )
 
 

@@ -138,26 +138,22 @@ def _cell(column: Column, obj: Object, now: datetime) -> Cell:
     else:
         hits = jsonpath.find(column.value, obj)
         found = hits[0] if hits else None
-    if found is None:
-        return None
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    cell: Cell = None
     match column.type:
-        case "string":
-            return _printed(found)
-        case "date":
-            return age(found, now) if isinstance(found, str) else None
-        case "integer":
-            return int(found) if _is_number(found) else None
-        case "number":
-            return float(found) if _is_number(found) else None
-        case "boolean":
-            return found if isinstance(found, bool) else None
-    return None
+        case "string" if found is not None:
+            cell = _printed(found)
+        case "date" if isinstance(found, str):
+            cell = age(found, now)
+        case "integer" if is_number:
+            cell = int(found)
+        case "number" if is_number:
+            cell = float(found)
+        case "boolean" if isinstance(found, bool):
+            cell = found
+    return cell
 
 
 def _printed(value: Any) -> str:
     """Return a value as client-go's JSONPath prints it: strings bare, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

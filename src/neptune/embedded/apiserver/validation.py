@@ -22,6 +22,16 @@ from neptune.embedded.apiserver.status import FieldError, Object, not_supported
 #: Stands for "there was no value before".
 _ABSENT: Any = object()
 
+_TYPE_NAMES: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED_PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
@@ -73,9 +83,7 @@ def validate_metadata(metadata: Object, *, label_name: bool = False) -> list[Fie
     pattern, text, limit = (_LABEL, _LABEL_TEXT, 63) if label_name else (_SUBDOMAIN, _SUBDOMAIN_TEXT, 253)
     errors = []
     if not name:
-        errors.append(
-            FieldError("metadata.name", "FieldValueRequired", detail="name or generateName is required")
-        )
+        errors.append(FieldError("metadata.name", "FieldValueRequired", detail="name or generateName is required"))
     elif not pattern.fullmatch(name):
         errors.append(FieldError("metadata.name", "FieldValueInvalid", name, text))
     elif len(name) > limit:
@@ -100,21 +108,9 @@ def _qualified(path: str, key: str) -> Iterator[FieldError]:
 
 
 def _type_of(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "integer" if value.is_integer() else "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    if isinstance(value, float) and value.is_integer():
+        return "integer"
+    return _TYPE_NAMES[type(value)]
 
 
 def _wrong_type(schema: Object, value: Any, path: str) -> FieldError | None:

@@ -117,9 +117,7 @@ class WatchStream:
     `take` is empty, nothing comes any more. `overflowed` tells that the reader was too slow.
     """
 
-    def __init__(
-        self, store: Store, selection: Selection, options: ListOptions, *, limit: int = PENDING_LIMIT
-    ):
+    def __init__(self, store: Store, selection: Selection, options: ListOptions, *, limit: int = PENDING_LIMIT):
         self._store = store
         self._selection = selection
         self._limit = limit
@@ -135,7 +133,9 @@ class WatchStream:
             # cacher.go: once the version is parsed, what goes wrong is told by an ERROR event in a 200 answer.
             self._pending.append(WatchEvent("ERROR", error.status))
             self.ended = True
-        self._stop = (lambda: None) if self.ended else store.listen(selection.kind.storage, self._live)
+        self._stop: Callable[[], None] | None = None
+        if not self.ended:
+            self._stop = store.listen(selection.kind.storage, self._live)
 
     def take(self) -> list[WatchEvent]:
         """Return the events that have come since the last call, oldest first."""
@@ -150,7 +150,8 @@ class WatchStream:
 
     def close(self) -> None:
         """End the stream. Idempotent."""
-        self._stop()
+        if self._stop:
+            self._stop()
         self.ended = True
         if self.on_event:
             self.on_event()
@@ -211,9 +212,7 @@ class WatchStream:
     def _bookmark(self, metadata: Object) -> WatchEvent:
         kind = self._selection.kind
         metadata = {"resourceVersion": str(self._store.revision), **metadata}
-        return WatchEvent(
-            "BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
-        )
+        return WatchEvent("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
 
 
 def read_revision(text: str) -> int:
@@ -247,6 +246,4 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
         namespace, name = read["start"]
         return int(read["rv"]), (str(namespace), str(name))
     except (binascii.Error, ValueError, KeyError, TypeError) as error:
-        raise bad_request(
-            "continue key is not valid: take it from the list that you want to go on with"
-        ) from error
+        raise bad_request("continue key is not valid: take it from the list that you want to go on with") from error
