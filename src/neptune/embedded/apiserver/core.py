@@ -20,7 +20,7 @@ from neptune.embedded.apiserver.patch import APPLY
 from neptune.embedded.apiserver.registry import Registry
 from neptune.embedded.apiserver.request import Request, Response, Shape, Target
 from neptune.embedded.apiserver.resources import NAMESPACES, Catalog, ResourceType
-from neptune.embedded.apiserver.status import Object, StatusError, method_not_allowed
+from neptune.embedded.apiserver.status import Object, StatusError, bad_request, method_not_allowed
 from neptune.embedded.apiserver.store import HISTORY_LIMIT, Store
 from neptune.embedded.apiserver.watch import WatchStream, list_page
 
@@ -120,6 +120,8 @@ class ApiServer:
                 code = 201 if created else 200
             case "PATCH", True:
                 obj = self._registry.patch(call, request.media_type(asked.content_type), request.body(asked))
+            case "PUT" | "PATCH", False:
+                raise bad_request("name must be provided")
             case _:
                 raise method_not_allowed()
         shaped = Renderer(target.kind, request.shape(asked.accept)).one(obj, now)

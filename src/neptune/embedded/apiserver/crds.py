@@ -18,54 +18,14 @@ from neptune.embedded.apiserver.table import timestamp
 from neptune.embedded.apiserver.validation import validate
 
 #: JSONSchemaProps, apiextensions/v1 types_jsonschema.go.
-_SCHEMA_KEYS = frozenset(
-    {  # fmt: skip
-        "id",
-        "$schema",
-        "$ref",
-        "description",
-        "type",
-        "format",
-        "title",
-        "default",
-        "maximum",
-        "exclusiveMaximum",
-        "minimum",
-        "exclusiveMinimum",
-        "maxLength",
-        "minLength",
-        "pattern",
-        "maxItems",
-        "minItems",
-        "uniqueItems",
-        "multipleOf",
-        "enum",
-        "maxProperties",
-        "minProperties",
-        "required",
-        "items",
-        "allOf",
-        "oneOf",
-        "anyOf",
-        "not",
-        "properties",
-        "additionalProperties",
-        "patternProperties",
-        "dependencies",
-        "additionalItems",
-        "definitions",
-        "externalDocs",
-        "example",
-        "nullable",
-        "x-kubernetes-preserve-unknown-fields",
-        "x-kubernetes-embedded-resource",
-        "x-kubernetes-int-or-string",
-        "x-kubernetes-list-map-keys",
-        "x-kubernetes-list-type",
-        "x-kubernetes-map-type",
-        "x-kubernetes-validations",
-    }
-)
+_SCHEMA_KEY_NAMES = """
+id $schema $ref description type format title default maximum exclusiveMaximum minimum exclusiveMinimum maxLength
+minLength pattern maxItems minItems uniqueItems multipleOf enum maxProperties minProperties required items allOf
+oneOf anyOf not properties additionalProperties patternProperties dependencies additionalItems definitions
+externalDocs example nullable x-kubernetes-preserve-unknown-fields x-kubernetes-embedded-resource x-kubernetes-int-
+or-string x-kubernetes-list-map-keys x-kubernetes-list-type x-kubernetes-map-type x-kubernetes-validations
+"""
+_SCHEMA_KEYS = frozenset(_SCHEMA_KEY_NAMES.split())
 _STRING: Object = {"type": "string"}
 _STRINGS: Object = {"type": "array", "items": _STRING}
 _ANY: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

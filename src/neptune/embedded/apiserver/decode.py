@@ -109,10 +109,10 @@ def with_defaults(kind: ResourceType, obj: Object) -> Object:
     return filled
 
 
-def undeclared(call: Call, unknown: list[str]) -> StatusError:
+def undeclared(kind: ResourceType, sent: Object, unknown: list[str]) -> StatusError:
     """Return the error of an apply that sends unknown fields; the real server answers 500 for them."""
-    kind = call.kind
-    where = f"{call.namespace}/{call.name}" if kind.namespaced else f"/{call.name}"
+    metadata = sent.get("metadata") or {}
+    where = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
     fields = "\n".join(f".{path}: field not declared in schema" for path in unknown)
     many = f"errors:\n  {fields}" if len(unknown) > 1 else fields
     message = f"failed to create typed patch object ({where}; {kind.api_version}, Kind={kind.kind}): {many}"

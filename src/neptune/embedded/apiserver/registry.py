@@ -94,7 +94,7 @@ class Registry:
         stored = self._stored(call.kind, call.key)
         if not obj["metadata"].get("resourceVersion") and not call.kind.unconditional_update:
             error = FieldError("metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update")
-            raise invalid(call.kind.group, call.kind.kind, call.name, [error])
+            raise invalid(call.kind.group, call.kind.plural, call.name, [error])
         return self._replace(call, stored, obj)
 
     def patch(self, call: Call, content_type: str, body: Any) -> Object:
@@ -123,7 +123,7 @@ class Registry:
             raise invalid("meta.k8s.io", "PatchOptions", "", [error])
         applied, unknown = pruned(call.kind, identified(call, body))
         if unknown:
-            raise undeclared(call, unknown)
+            raise undeclared(call.kind, body, unknown)
         stored = self._store.get(call.key)
         if stored is None:
             if call.status:
@@ -147,13 +147,7 @@ class Registry:
         if refusal := admission.may_not_delete(call.kind, call.name):
             raise refusal
         metadata = stored["metadata"]
-        for what, has, wanted in (
-            ("UID", metadata["uid"], preconditions.uid),
-            ("ResourceVersion", metadata["resourceVersion"], preconditions.resource_version),
-        ):
-            if wanted and wanted != has:
-                why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {has}"
-                raise conflict(call.kind, call.name, why)
+        _check_preconditions(call, metadata, preconditions)
         if call.kind is not NAMESPACES and not metadata.get("finalizers"):
             if not call.dry_run:
                 self._remove(call.key)
@@ -288,9 +282,21 @@ def _check_same(call: Call, sent: Object, has: Object) -> None:
     """Refuse a write that was made for another object or an earlier version of this one."""
     if sent.get("uid", has["uid"]) != has["uid"]:
         why = f"Precondition failed: UID in precondition: {sent['uid']}, UID in object meta: {has['uid']}"
-        raise conflict(call.kind, call.name, why)
+        raise conflict(call.kind.group, call.kind.plural, call.name, why)
     if sent.get("resourceVersion", has["resourceVersion"]) != has["resourceVersion"]:
-        raise conflict(call.kind, call.name, _MODIFIED)
+        raise conflict(call.kind.group, call.kind.plural, call.name, _MODIFIED)
+
+
+def _check_preconditions(call: Call, has: Object, wanted: Preconditions) -> None:
+    """Refuse to delete another object or version than the client means (apiserver registry/rest/delete.go)."""
+    for what, value, found, hint in (
+        ("UID", wanted.uid, has["uid"], "deleted and then recreated"),
+        ("ResourceVersion", wanted.resource_version, has["resourceVersion"], "modified"),
+    ):
+        if value and value != found:
+            why = f"the {what} in the precondition ({value}) does not match the {what} in record ({found})"
+            why = f"{why}. The object might have been {hint}"
+            raise conflict(call.kind.group, call.kind.kind, call.name, why)
 
 
 def _deleting(call: Call, stored: Object) -> Object:

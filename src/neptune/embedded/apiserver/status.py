@@ -56,7 +56,7 @@ class StatusError(NeptuneError):
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
+            **({"reason": reason} if reason else {}),
             **({"details": details} if details else {}),
             "code": code,
         }
@@ -99,10 +99,12 @@ def already_exists(kind: ResourceType, name: str) -> StatusError:
     return StatusError(409, "AlreadyExists", f'{kind.qualified} "{name}" already exists', _details(kind, name))
 
 
-def conflict(kind: ResourceType, name: str, why: str) -> StatusError:
-    """Return 409: a precondition (resourceVersion, uid) does not hold."""
-    message = f'Operation cannot be fulfilled on {kind.qualified} "{name}": {why}'
-    return StatusError(409, "Conflict", message, _details(kind, name))
+def conflict(group: str, noun: str, name: str, why: str) -> StatusError:
+    """Return 409: a precondition (resourceVersion, uid) does not hold. `noun` is the resource, for some the kind."""
+    qualified = f"{noun}.{group}" if group else noun
+    message = f'Operation cannot be fulfilled on {qualified} "{name}": {why}'
+    details = {"name": name, "group": group, "kind": noun}
+    return StatusError(409, "Conflict", message, {k: v for k, v in details.items() if v})
 
 
 def forbidden(kind: ResourceType, name: str, why: str) -> StatusError:

@@ -161,14 +161,14 @@ def _string(schema: Object, value: str, path: str) -> Iterator[FieldError]:
     pattern = schema.get("pattern")
     if pattern and not re.search(pattern, value):
         yield FieldError(path, "FieldValueInvalid", value, f"{path} in body should match '{pattern}'")
-    name = str(schema.get("format", "")).replace("-", "")
-    check = _FORMATS.get(name)
+    name = str(schema.get("format", ""))
+    check = _FORMATS.get(name.replace("-", ""))  # go-openapi reads datetime as date-time
     if check:
         try:
             check(value)
         except (ValueError, binascii.Error):
             detail = f"{path} in body must be of type {name}: {json.dumps(value)}"
-            yield FieldError(path, "FieldValueInvalid", value, detail)
+            yield FieldError(path, "FieldValueTypeInvalid", value, detail)
 
 
 def _date_time(text: str) -> None:

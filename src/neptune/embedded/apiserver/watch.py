@@ -127,8 +127,9 @@ class WatchStream:
         self.ended = False
         self.overflowed = False
         self.on_event: Callable[[], None] | None = None
+        asked = read_revision(options.resource_version or "0")
         try:
-            self._start(options)
+            self._start(options, asked)
         except StatusError as error:
             # cacher.go: once the version is parsed, what goes wrong is told by an ERROR event in a 200 answer.
             self._pending.append(WatchEvent("ERROR", error.status))
@@ -156,9 +157,8 @@ class WatchStream:
         if self.on_event:
             self.on_event()
 
-    def _start(self, options: ListOptions) -> None:
+    def _start(self, options: ListOptions, asked: int) -> None:
         kind = self._selection.kind
-        asked = read_revision(options.resource_version or "0")
         _check_not_ahead(self._store, asked)
         if options.send_initial_events or (asked == 0 and options.send_initial_events is None):
             for _, stored in self._store.list(kind.storage, self._selection.namespace):
@@ -219,10 +219,11 @@ def read_revision(text: str) -> int:
     """Return a resourceVersion as a number.
 
     Raises:
-        StatusError: 400, it is none.
+        StatusError: 500 as in the real server, it is none.
     """
     if not text.isdecimal():
-        raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        why = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise StatusError(500, "", f"resourceVersion: {why}")
     return int(text)
 
 
