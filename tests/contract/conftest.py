@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.contract_crd import CRD, GROUP
-from tests.support.kube_http import Answer, KubeHttp, connect
 
 from neptune.embedded.apiserver.http import EmbeddedApiServer
+from tests.support.contract_crd import CRD, GROUP
+from tests.support.kube_http import Answer, KubeHttp, connect
 
 CRD_SECONDS = 20.0
 

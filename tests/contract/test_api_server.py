@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.contract.conftest import Server
 from tests.support.contract_crd import API_VERSION, GROUP, dataset
 
