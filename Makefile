@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format clean venv constraints
+.PHONY: demo test check format clean venv envtest constraints
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
@@ -22,6 +22,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The real parts that the tests run against: etcd, kube-apiserver and kubectl built once, mosquitto installed.
+envtest: $(STAMP)
+	$(BIN)/python -m tests.support.prepare
 
 format: $(STAMP)
 	$(BIN)/ruff format .
