@@ -117,15 +117,23 @@ class Informer(Generic[R]):
         """Return a private copy.
 
         Raises:
-            DecodeError: it does not fit its type; logged once for each version of the object.
+            DecodeError: it does not fit its type.
         """
         try:
             return item.decode()
-        except DecodeError as error:
-            if self._undecodable.get(item.key) != item.version:
-                self._undecodable[item.key] = item.version
-                log.warning("object cannot be decoded", problem=str(error))
+        except DecodeError:
+            self._undecodable.setdefault(item.key, "")
             raise
+
+    def decode_or_none(self, item: Snapshot[R]) -> R | None:
+        """Return a private copy, or None when it does not fit its type; that is logged once a version of the object."""
+        try:
+            return self.decode(item)
+        except DecodeError as error:
+            if self._undecodable[item.key] != item.version:
+                self._undecodable[item.key] = item.version
+                log.warning("object left out", problem=str(error))
+            return None
 
     @property
     def undecodable(self) -> frozenset[ResourceKey]:
@@ -164,11 +172,8 @@ class Informer(Generic[R]):
             index.remove(key)
 
     def _index_one(self, index: _Index[R], item: Snapshot[R]) -> None:
-        try:
-            obj = self.decode(item)
-        except DecodeError:
-            return  # logged; it is in no index until it changes
-        index.put(item.key, obj)
+        if (obj := self.decode_or_none(item)) is not None:
+            index.put(item.key, obj)
 
     def _tell(self, change: Change[R]) -> None:
         for handler in self._handlers:
@@ -232,10 +237,8 @@ class Cache:
             for item in informer.snapshots(index=index, value=value):
                 if item.key in found or (namespace and item.key.namespace != namespace):
                     continue
-                try:
-                    found[item.key] = informer.decode(item)
-                except DecodeError:
-                    continue
+                if (obj := informer.decode_or_none(item)) is not None:
+                    found[item.key] = obj
         return [*found.values()]
 
     def undecodable(self, cls: type[Resource]) -> frozenset[ResourceKey]:

@@ -189,8 +189,8 @@ class ApiSession:
     ) -> bytes:
         """Send one request and return the body of the answer, within `REQUEST_SECONDS` in all.
 
-        429 and 503 are repeated when the server says after how long; a GET is repeated once when the connection
-        breaks; after a 401 the credentials are loaded anew.
+        429 and 503 are repeated when the server says after how long; after a 401 the credentials are loaded anew. When
+        the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC 9112, 9.3.1).
 
         Raises:
             ApiError: the server refused, or did not answer.
@@ -228,20 +228,11 @@ class ApiSession:
 
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
         retries = MAX_RETRIES
-        repeatable = method == "GET"
         while True:
-            try:
-                async with self._in_flight, await self._send(method, path, **arguments) as response:
-                    refusal = await self._refusal(response)
-                    if refusal is None:
-                        return await response.read()
-            except aiohttp.ClientConnectorError:
-                raise
-            except aiohttp.ClientConnectionError:
-                if not repeatable:
-                    raise
-                repeatable = False
-                continue
+            async with self._in_flight, await self._send(method, path, **arguments) as response:
+                refusal = await self._refusal(response)
+                if refusal is None:
+                    return await response.read()
             if isinstance(refusal, Unauthorized) and await self._reload():
                 continue
             if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
