@@ -9,15 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from tests.support.mosquitto import Broker, Mosquitto
-from tests.support.proxy import Proxy
-
 from neptune.embedded.broker import EmbeddedBroker
 from neptune.transport import Transport
 from neptune.transport.broker import BrokerCore
 from neptune.transport.memory import MemoryTransport
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
+from tests.support.mosquitto import Broker, Mosquitto
+from tests.support.proxy import Proxy
 
 KINDS = ("memory", "embedded-5", "embedded-4", "mosquitto-5", "mosquitto-4")
 

@@ -9,9 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from tests.contract.benches import KINDS, Bench, make_bench
-from tests.support.mosquitto import Broker, Mosquitto
-from tests.support.transports import closing, connect, disconnected, received, until
 
 from neptune.transport import (
     Connected,
@@ -22,6 +19,9 @@ from neptune.transport import (
     TransportClosed,
     TransportError,
 )
+from tests.contract.benches import KINDS, Bench, make_bench
+from tests.support.mosquitto import Broker, Mosquitto
+from tests.support.transports import closing, connect, disconnected, received, until
 
 NOTHING = Session(filters=())
 

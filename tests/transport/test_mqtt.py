@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tests.support.certificates import make_certificates
-from tests.support.mosquitto import Mosquitto
-from tests.support.transports import closing, connect, disconnected, eventually, received, until
-from tests.transport.scripted import ScriptedBroker
 
 from neptune.errors import SettingsError
 from neptune.testing.processes import free_port
 from neptune.transport import Connected, Disconnected, Message, Published, Received, Session
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
+from tests.support.certificates import make_certificates
+from tests.support.mosquitto import Mosquitto
+from tests.support.transports import closing, connect, disconnected, eventually, received, until
+from tests.transport.scripted import ScriptedBroker
 
 NOTHING = Session(filters=())
 FAST = RetryPolicy(first_seconds=0.02, max_seconds=0.1)

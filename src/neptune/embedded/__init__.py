@@ -1,4 +1,5 @@
-"""Servers for one machine, for the demo, tests and the agent's `internal` mode: not for production clusters.
+"""Servers for one machine: a Kubernetes API server and an MQTT broker, for demo, tests, simulation and `internal` mode.
 
-Each is imported by its full path: an edge node that runs the broker has no use for the rest.
+Not for production clusters: nothing here is persistent, replicated or hardened. Each is imported by its full path, so
+that an edge node that runs the broker never loads the API server.
 """
