@@ -10,16 +10,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.embedded.raw import connect, packet, publish, raw_client, string, subscribe
-from tests.support import transports
-from tests.support.certificates import make_certificates
-from tests.support.transports import closing, disconnected, eventually
 
 from neptune.embedded.broker import EmbeddedBroker, passwords
 from neptune.transport import Message, Published, Session
 from neptune.transport.acl import Rule, authorize_by
 from neptune.transport.broker_types import Limits
 from neptune.transport.mqtt import MqttSettings, MqttTransport
+from tests.embedded.raw import connect, packet, publish, raw_client, string, subscribe
+from tests.support import transports
+from tests.support.certificates import make_certificates
+from tests.support.transports import closing, disconnected, eventually
 
 PINGREQ, PINGRESP = b"\xc0\0", (0xD0, b"")
 DISCONNECT = 0xE0

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+
+from neptune.errors import SettingsError
+from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
+from neptune.runtime.http import load_access
 from tests.runtime.widgets import (
     Widget,
     faulty_server,
@@ -21,10 +25,6 @@ from tests.runtime.widgets import (
     streaming,
     write_kubeconfig,
 )
-
-from neptune.errors import SettingsError
-from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
-from neptune.runtime.http import load_access
 
 NEVER = streaming()
 
