@@ -10,16 +10,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.embedded.raw import connect, packet, publish, raw_client, string, subscribe
-from tests.support import transports
-from tests.support.certificates import make_certificates
-from tests.support.transports import closing, disconnected, eventually
 
 from neptune.embedded.broker import EmbeddedBroker, passwords
 from neptune.transport import Message, Published, Session
 from neptune.transport.acl import Rule, authorize_by
 from neptune.transport.broker_types import Limits
 from neptune.transport.mqtt import MqttSettings, MqttTransport
+from tests.embedded.raw import connect, packet, publish, raw_client, string, subscribe
+from tests.support import transports
+from tests.support.certificates import write_certificates
+from tests.support.transports import closing, disconnected, eventually
 
 PINGREQ, PINGRESP = b"\xc0\0", (0xD0, b"")
 DISCONNECT = 0xE0
@@ -285,15 +285,21 @@ async def test_a_client_that_asks_and_never_reads_is_cut(broker: EmbeddedBroker)
 
 
 async def test_tls_clients_need_a_certificate_where_the_context_says_so(tmp_path: Path) -> None:
-    files = make_certificates(tmp_path)
+    files = write_certificates(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.server_certificate, files.server_key)
     context.verify_mode = ssl.CERT_REQUIRED
     broker = EmbeddedBroker(ssl=context)
     await broker.start()
     assert broker.url == f"mqtts://127.0.0.1:{broker.port}"
     known = MqttTransport(
-        MqttSettings(url=broker.url, client_id="a", ca_file=files.ca, cert_file=files.certificate, key_file=files.key)
+        MqttSettings(
+            url=broker.url,
+            client_id="a",
+            ca_file=files.ca,
+            cert_file=files.client_certificate,
+            key_file=files.client_key,
+        )
     )
     unknown = MqttTransport(MqttSettings(url=broker.url, client_id="b", ca_file=files.ca))
     async with closing(known, unknown):

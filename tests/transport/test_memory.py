@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.transports import closing, connect, disconnected, eventually, received, until
 
 from neptune.transport import Message, Published, Received, Session
 from neptune.transport.acl import Rule, authorize_by
@@ -21,6 +20,7 @@ from neptune.transport.broker_types import (
 )
 from neptune.transport.memory import MemoryTransport
 from neptune.transport.retry import RetryPolicy
+from tests.support.transports import closing, connect, disconnected, eventually, received, until
 
 
 class Clock:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.embedded.raw import connect, packet, publish, string, subscribe
 
 from neptune.embedded.mqtt import decode, encode
 from neptune.embedded.mqtt.packets import Code, PacketError
 from neptune.transport.broker_types import Delivery, Publication, Subscription
+from tests.embedded.raw import connect, packet, publish, string, subscribe
 
 DECODERS: list[Callable[..., Any]] = [
     decode.decode_publish,
