@@ -276,8 +276,9 @@ async def test_a_client_that_asks_and_never_reads_is_cut(broker: EmbeddedBroker)
     async def ask_for_ever() -> None:
         await loop.sock_connect(connection, ("127.0.0.1", broker.port))
         await loop.sock_sendall(connection, connect())
-        while True:
-            await loop.sock_sendall(connection, PINGREQ * 1000)
+        async with asyncio.timeout(20):
+            while True:
+                await loop.sock_sendall(connection, PINGREQ * 1000)
 
     with connection, pytest.raises(ConnectionError):
         await ask_for_ever()
