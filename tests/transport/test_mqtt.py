@@ -163,6 +163,12 @@ async def test_a_refused_filter_is_named() -> None:
     assert "refused to subscribe theirs (Not authorized): check its ACL" in reason
 
 
+async def test_a_filter_without_an_answer_is_not_taken_for_granted() -> None:
+    async with ScriptedBroker() as broker:
+        reason = await failure(make_transport(broker.port), Session(("mine", "theirs")))
+    assert "answered 1 of 2 filters in SUBACK" in reason
+
+
 async def test_a_broker_of_mqtt_3_only_is_told_apart() -> None:
     unacceptable_protocol_version = b"\x20\x02\x00\x01"  # MQTT 3.1.1, 3.2.2.3
     async with ScriptedBroker(connect=unacceptable_protocol_version) as broker:
