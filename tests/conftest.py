@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from neptune.testing.binaries import Binaries, find_binaries, find_kubectl
+from neptune.testing.envtest import ControlPlane
+from neptune.testing.gobuild import BuildError, build
 from tests.support.doors import (
     NO_API_SERVER,
     NO_BROKER,
@@ -26,10 +30,6 @@ from tests.support.doors import (
 )
 from tests.support.kubectl import kubectl
 from tests.support.mosquitto import ANYBODY, Broker, Mosquitto
-
-from neptune.testing.binaries import Binaries, find_binaries, find_kubectl
-from neptune.testing.envtest import ControlPlane
-from neptune.testing.gobuild import BuildError, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

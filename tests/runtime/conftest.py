@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.kubectl import kubectl
 
 from neptune.api import Dataset, crd_for
 from neptune.runtime import Client
+from tests.support.kubectl import kubectl
 
 
 @pytest.fixture(scope="session")

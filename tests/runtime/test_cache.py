@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
-from tests.runtime.widgets import Widget, eventually, item, key, widget
 
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.runtime import Cache, Change, Client, DecodeError, NotWatched
 from neptune.runtime.watch import Deleted, Listed, Stored, snapshot
+from tests.runtime.widgets import Widget, eventually, item, key, widget
 
 
 @pytest.fixture

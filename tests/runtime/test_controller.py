@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import structlog
-from tests.runtime.widgets import Widget, eventually, key, widget
 
 from neptune.api.meta import ResourceKey
 from neptune.clock import SystemClock
@@ -30,6 +29,7 @@ from neptune.runtime import (
     TerminalError,
 )
 from neptune.runtime.watch import Listed, Stored
+from tests.runtime.widgets import Widget, eventually, key, widget
 
 
 @asynccontextmanager

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
+
+from neptune.errors import SettingsError
+from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
+from neptune.runtime.http import load_access
 from tests.runtime.widgets import (
     Namespace,
     Widget,
@@ -23,10 +27,6 @@ from tests.runtime.widgets import (
     streaming,
     write_kubeconfig,
 )
-
-from neptune.errors import SettingsError
-from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
-from neptune.runtime.http import load_access
 
 NEVER = streaming()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import structlog
-from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming, write_kubeconfig
 
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.errors import SettingsError
 from neptune.runtime import Client, Context, Manager, Query
+from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming, write_kubeconfig
 
 EXAMPLE = """
 import sys

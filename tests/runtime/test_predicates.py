@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from tests.runtime.widgets import key, widget
-
 from neptune.runtime import Change, GenerationChanged, Predicate, ResourceVersionChanged
+from tests.runtime.widgets import key, widget
 
 CREATED = Change(key("a"), None, widget("a"))
 DELETED = Change(key("a"), widget("a"), None)

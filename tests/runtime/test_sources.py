@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from tests.runtime.widgets import key
-
 from neptune.api.meta import ResourceKey
 from neptune.runtime import Mailbox
+from tests.runtime.widgets import key
 
 
 def test_the_newest_value_of_a_key_wins_and_is_there_when_the_key_comes() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
-from tests.runtime.widgets import FaultyServer, Widget, eventually, faulty_server, item, key, listing, status, streaming
 
 from neptune.clock import SystemClock
 from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query, TooManyRequests
 from neptune.runtime.cache import Informer
 from neptune.runtime.watch import Backoff, ListWatch, WatchCore
+from tests.runtime.widgets import FaultyServer, Widget, eventually, faulty_server, item, key, listing, status, streaming
 
 RNG = random.Random(1)  # noqa: S311  # repeatable
 

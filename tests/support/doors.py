@@ -62,9 +62,7 @@ class Door:
         return f"{self.target} ({self.way})"
 
 
-def api_server_door(
-    environ: Mapping[str, str], *, docker: Callable[[], bool], recipe: Path = RECIPE
-) -> Door | None:
+def api_server_door(environ: Mapping[str, str], *, docker: Callable[[], bool], recipe: Path = RECIPE) -> Door | None:
     """Return the first open way to an API server, or None. `docker` is asked only when it is its turn."""
     if address := environ.get("NEPTUNE_TEST_KUBECONFIG"):
         return Door(Way.ADDRESS, address)

@@ -49,9 +49,7 @@ class Mosquitto:
         self.log = folder / "mosquitto.log"
         self.port = free_port()
         # `user root`: started by root, mosquitto would become its own user, who cannot read a test's folder.
-        self._config.write_text(
-            f"user root\nlog_dest stderr\nlog_type all\nlistener {self.port} {self.host}\n{config}"
-        )
+        self._config.write_text(f"user root\nlog_dest stderr\nlog_type all\nlistener {self.port} {self.host}\n{config}")
 
     def start(self) -> Self:
         """Start the broker and return when it accepts connections.

@@ -12,10 +12,9 @@ import shutil
 import subprocess
 import sys
 
-from tests.support.doors import NO_BROKER, find_mosquitto
-
 from neptune.testing.binaries import find_binaries
 from neptune.testing.gobuild import BuildError, build
+from tests.support.doors import NO_BROKER, find_mosquitto
 
 
 def prepare_control_plane() -> str | None:

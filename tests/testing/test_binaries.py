@@ -45,9 +45,7 @@ def servers_in(folder: Path) -> Binaries:
     return Binaries(folder / "etcd", folder / "kube-apiserver")
 
 
-def test_named_folder_comes_first_then_path_then_cache(
-    environ: dict[str, str], recipe: Path, tmp_path: Path
-) -> None:
+def test_named_folder_comes_first_then_path_then_cache(environ: dict[str, str], recipe: Path, tmp_path: Path) -> None:
     assert find_binaries(environ, recipe) == servers_in(tmp_path / "assets")
     del environ["KUBEBUILDER_ASSETS"]
     assert find_binaries(environ, recipe) == servers_in(tmp_path / "path")
@@ -58,9 +56,7 @@ def test_named_folder_comes_first_then_path_then_cache(
     assert find_binaries({**environ, "XDG_CACHE_HOME": "/nowhere"}, recipe) is None
 
 
-def test_servers_are_never_mixed_from_two_places(
-    environ: dict[str, str], recipe: Path, tmp_path: Path
-) -> None:
+def test_servers_are_never_mixed_from_two_places(environ: dict[str, str], recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "assets" / "etcd").unlink()
     assert find_binaries(environ, recipe) == servers_in(tmp_path / "path")
 

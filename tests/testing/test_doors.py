@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.support.doors import K3S_IMAGE, MOSQUITTO_IMAGE, Door, Way, api_server_door, broker_door
 from tests.support.mosquitto import Broker
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.kubectl import KubectlError, kubectl
 
 from neptune.testing.binaries import Binaries, find_kubectl
 from neptune.testing.envtest import ControlPlane
 from neptune.testing.processes import ProcessError
+from tests.support.kubectl import KubectlError, kubectl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,7 @@ def test_stranger_does_not_trust_the_server(control_plane: ControlPlane) -> None
     connection.close()
 
 
-def test_user_without_a_role_is_refused_and_with_one_is_served(
-    control_plane: ControlPlane, namespace: str
-) -> None:
+def test_user_without_a_role_is_refused_and_with_one_is_served(control_plane: ControlPlane, namespace: str) -> None:
     admin, ada = control_plane.kubeconfig, control_plane.user("ada", ["readers"])
     with pytest.raises(KubectlError, match='User "ada" cannot list resource "configmaps"'):
         kubectl("get", "configmaps", "--namespace", namespace, kubeconfig=ada)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.mosquitto import Broker, Mosquitto
 
 from neptune.testing.certs import Authority
 from neptune.testing.processes import ProcessError, accepts_connections
+from tests.support.mosquitto import Broker, Mosquitto
 
 if TYPE_CHECKING:
     from pathlib import Path

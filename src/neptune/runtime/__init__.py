@@ -38,7 +38,7 @@ from neptune.runtime.errors import (
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
 from neptune.runtime.queue import WorkQueue
-from neptune.runtime.sources import Mailbox, Source
+from neptune.runtime.sources import Keys, Mailbox, Source
 from neptune.runtime.watch import Snapshot
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Gone",
     "Informer",
     "Invalid",
+    "Keys",
     "Mailbox",
     "Manager",
     "NotFound",

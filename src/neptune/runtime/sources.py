@@ -5,7 +5,7 @@ Neighbours: `controller` starts sources once the cache is synced; the link to th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from neptune.api.meta import ResourceKey
@@ -20,6 +20,26 @@ class Source(Protocol):
     def start(self, enqueue: Enqueue) -> None:
         """Keep `enqueue`, call it for what is known already, and return; from then on call it on the loop."""
         ...
+
+
+class Keys:
+    """A source that only names keys: something outside changed, and these objects deserve a look.
+
+    What is named before the controller has started is not kept: it looks at every object then anyway.
+    """
+
+    def __init__(self) -> None:
+        self._enqueue: Enqueue | None = None
+
+    def start(self, enqueue: Enqueue) -> None:
+        """Enqueue what is named from now on."""
+        self._enqueue = enqueue
+
+    def name(self, keys: Iterable[ResourceKey]) -> None:
+        """Enqueue these keys."""
+        if self._enqueue:
+            for key in keys:
+                self._enqueue(key)
 
 
 class Mailbox(Generic[T]):

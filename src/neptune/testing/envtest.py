@@ -52,7 +52,7 @@ class ControlPlane:
         self._apiserver: Process | None = None
 
     def start(self) -> Self:
-        """Start both servers and return when the API server is ready: about five seconds.
+        """Start both servers and return when the API server is ready, in two to five seconds.
 
         Raises:
             ProcessError: a server ended or did not get ready; both are stopped then.
@@ -187,9 +187,13 @@ class ControlPlane:
         ]
 
     def _ready(self) -> bool:
+        # The server is ready before its own loop has made the namespace that everybody uses first.
+        return self._answers("/readyz") and self._answers("/api/v1/namespaces/default")
+
+    def _answers(self, path: str) -> bool:
         connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=2, context=self._tls)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False

@@ -57,9 +57,7 @@ def build(environ: Mapping[str, str], recipe: Path = RECIPE) -> Path:
     """
     folder = cache_folder(environ, recipe)
     if folder is None:
-        raise BuildError(
-            f"no go.mod in {recipe}: build from a checkout of neptune, or set KUBEBUILDER_ASSETS"
-        )
+        raise BuildError(f"no go.mod in {recipe}: build from a checkout of neptune, or set KUBEBUILDER_ASSETS")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent / "lock"):
         if not folder.is_dir():
@@ -101,9 +99,7 @@ def _build_into(folder: Path, environ: Mapping[str, str], recipe: Path) -> None:
                 command, cwd=recipe, env={**environ, "CGO_ENABLED": "0", "GOWORK": "off"}, check=False
             )
             if result.returncode != 0:
-                raise BuildError(
-                    f"go could not build {package} (exit {result.returncode}); its own words are above"
-                )
+                raise BuildError(f"go could not build {package} (exit {result.returncode}); its own words are above")
             _say(f"built {executable} in {time.monotonic() - started:.0f} s")
         made.rename(folder)
 

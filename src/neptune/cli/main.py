@@ -1,0 +1,79 @@
+"""How every program begins and ends: settings, logs, signals, exit codes. The only place that ends a process.
+
+Exit codes: 0 done or stopped, 1 failed, 2 bad settings or usage, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from neptune import log
+from neptune.cli.settings import Program, Values
+from neptune.errors import NeptuneError, SettingsError
+
+DONE, FAILED, BAD_SETTINGS, INTERRUPTED = 0, 1, 2, 130
+
+Serve = Callable[[Values, asyncio.Event], Awaitable[None]]
+
+
+def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -> int:
+    """Run a program until it is told to stop, and return its exit code.
+
+    `serve` gets the settings and an event that is set by SIGTERM or SIGINT. A second signal ends the process at once.
+    """
+    try:
+        refuse_namesake()
+        values, only_show = program.load(sys.argv[1:] if argv is None else argv, os.environ)
+        if only_show:
+            print(values.table())
+            return DONE
+        chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
+        log.configure(level=values["log-level"], json=chosen)
+        return asyncio.run(_until_stopped(values, serve))
+    except SettingsError as error:
+        print(f"{program.name}: {error}", file=sys.stderr)
+        return BAD_SETTINGS
+    except NeptuneError as error:
+        log.get_logger().error("failed", reason=str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _until_stopped(values: Values, serve: Serve) -> int:
+    stop = asyncio.Event()
+    code = DONE
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        nonlocal code
+        code = INTERRUPTED if number == signal.SIGINT else DONE
+        stop.set()
+        for again in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(again)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await serve(values, stop)
+    return code
+
+
+def refuse_namesake() -> None:
+    """Refuse to run where the distribution `neptune` is installed: both own the import package `neptune`.
+
+    Raises:
+        SettingsError: it is; the two have overwritten each other's files.
+    """
+    try:
+        importlib.metadata.distribution("neptune")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    raise SettingsError(
+        "the distribution 'neptune' is installed here too and imports under the same name; "
+        "install neptune-edge into an environment of its own"
+    )

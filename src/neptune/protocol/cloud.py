@@ -1,0 +1,193 @@
+"""The cloud's end of the link as a state machine: events go in, `Action`s come out. No I/O, no clock.
+
+Flow: a node's `get` is answered with all its objects; changes are pushed; a node's reports are handed on, and its
+verdicts sent when the API server has decided. Guarantees: identity comes from the topic; until `is_ready` every
+question is answered 503, so that an empty cache never reads as "delete everything". Assumptions: none about delivery.
+Errors: a message that cannot be read is answered where it was a request, counted, and named once a node and kind.
+Neighbours: `controllers.link` carries out the actions; `presence` says which nodes are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from neptune.protocol import messages
+from neptune.protocol.messages import (
+    CloudPresence,
+    DesiredObject,
+    Get,
+    GetResult,
+    Header,
+    MessageError,
+    Presence,
+    StatusReport,
+    StatusResult,
+    StatusUpdate,
+    Updated,
+    Verdict,
+)
+from neptune.protocol.presence import PresenceTable
+from neptune.protocol.topics import Topics, Verb
+from neptune.transport import Message, Received
+
+#: Desired state and verdicts older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
+EXPIRY_SECONDS = 120
+#: Bounds the memory of what has been warned about.
+_MAX_WARNED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Hand this to the transport."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """The state of this node in the presence table changed."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """This node reports these statuses; each wants a verdict."""
+
+    node: str
+    epoch: int
+    reports: tuple[StatusReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Log this for a person."""
+
+    event: str
+    node: str
+    reason: str
+
+
+Action = Publish | PresenceChanged | Reported | Warn
+
+
+@dataclass(slots=True)
+class CloudLink:
+    """The link of one cloud process. `epoch` names it: higher than that of any earlier one.
+
+    `objects_of` returns all objects of a node, from a cache that is complete once `is_ready` is set.
+    """
+
+    epoch: int
+    topics: Topics
+    objects_of: Callable[[str], Iterable[DesiredObject]]
+    is_ready: bool = False
+    presence: PresenceTable = field(default_factory=PresenceTable)
+    _seq: int = 0
+    _warned: set[tuple[str, str]] = field(default_factory=set)
+
+    def will(self, connection: int, timestamp: int) -> Message:
+        """Return what the broker should say when that connection breaks."""
+        return self._announcement(online=False, connection=connection, timestamp=timestamp)
+
+    def connected(self, connection: int, timestamp: int) -> list[Action]:
+        """A connection is up: announce the cloud; nodes that hear of a new epoch ask for everything."""
+        return [Publish(self._announcement(online=True, connection=connection, timestamp=timestamp))]
+
+    def received(self, message: Received, now: float, timestamp: int) -> list[Action]:
+        """A message arrived."""
+        parsed = self.topics.parse(message.topic)
+        if parsed is None:
+            return self._warn_once("", "message dropped", f"{message.topic[:200]}: not a topic of a node")
+        node, verb = parsed
+        try:
+            header, body = messages.decode(message.payload)
+        except MessageError as error:
+            return [*self._refuse(node, verb, error, timestamp), *self._warn_once(node, "message dropped", str(error))]
+        match verb, body:
+            case Verb.PRESENCE, Presence():
+                return self._on_presence(node, header, body, now)
+            case Verb.GET, Get():
+                return [*self._heard(node, header), *self._answer(node, header, timestamp)]
+            case Verb.STATUS_UPDATE, StatusUpdate():
+                # Without a complete cache an unknown uid means nothing; the node sends again.
+                reported = [Reported(node, header.node_epoch, body.reports)] if self.is_ready else []
+                return [*self._heard(node, header), *reported]
+        return self._warn_once(node, "message dropped", f"a {body.TYPE} does not belong on {verb}")
+
+    def expire(self, now: float) -> list[Action]:
+        """Tell which nodes have been away for long enough. Call it at `presence.next_deadline`."""
+        return [PresenceChanged(node) for node in self.presence.expire(now)]
+
+    def push(
+        self, node: str, objects: Iterable[DesiredObject], deleted: Iterable[str], timestamp: int
+    ) -> list[Publish]:
+        """Tell a node what changed, in as many messages as the size limit asks for."""
+        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(objects)]
+        published += [self._updated(node, Updated((), batch), timestamp) for batch in messages.batches(deleted)]
+        return published
+
+    def settle(self, node: str, verdicts: Iterable[Verdict], timestamp: int) -> list[Publish]:
+        """Tell a node what became of its reports."""
+        return [
+            self._send(node, Verb.STATUS_RESULT, self._header(timestamp), StatusResult(batch))
+            for batch in messages.batches(verdicts)
+        ]
+
+    def _on_presence(self, node: str, header: Header, body: Presence, now: float) -> list[Action]:
+        if not body.online:
+            self.presence.gone(node, header.node_epoch, body.connection, now)
+            return []
+        changed = self.presence.alive(node, header.node_epoch, body.connection)
+        return [PresenceChanged(node)] if changed else []
+
+    def _heard(self, node: str, header: Header) -> list[Action]:
+        return [PresenceChanged(node)] if self.presence.heard(node, header.node_epoch) else []
+
+    def _answer(self, node: str, request: Header, timestamp: int) -> list[Action]:
+        if not self.is_ready:
+            reason = "the cloud has not read all objects yet; ask again"
+            return [self._result(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=reason)]
+        # One number for all parts, taken before the objects are read: every later push is newer.
+        seq = self._next()
+        parts = list(messages.batches(self.objects_of(node))) or [()]
+        header = self._header(timestamp, seq=seq, event_id=request.event_id)
+        return [
+            self._send(node, Verb.GET_RESULT, header, GetResult(number, len(parts), objects))
+            for number, objects in enumerate(parts, start=1)
+        ]
+
+    def _refuse(self, node: str, verb: Verb, error: MessageError, timestamp: int) -> list[Action]:
+        if verb is not Verb.GET:
+            return []
+        return [self._result(node, "", timestamp, code=error.code, reason=str(error))]
+
+    def _result(self, node: str, event_id: str, timestamp: int, *, code: int, reason: str) -> Publish:
+        header = Header(event_id, timestamp, cloud_epoch=self.epoch, code=code, reason=reason)
+        return self._send(node, Verb.GET_RESULT, header, GetResult(1, 1, ()))
+
+    def _updated(self, node: str, body: Updated, timestamp: int) -> Publish:
+        return self._send(node, Verb.UPDATED, self._header(timestamp), body)
+
+    def _announcement(self, *, online: bool, connection: int, timestamp: int) -> Message:
+        header = Header(f"cloud-{self.epoch:x}-c{connection}", timestamp, cloud_epoch=self.epoch)
+        return Message(self.topics.cloud(), messages.encode(header, CloudPresence(online)), retain=True)
+
+    def _header(self, timestamp: int, *, seq: int | None = None, event_id: str = "") -> Header:
+        number = self._next() if seq is None else seq
+        return Header(event_id or f"cloud-{self.epoch:x}-{number}", timestamp, cloud_epoch=self.epoch, seq=number)
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _send(self, node: str, verb: Verb, header: Header, body: messages.Body) -> Publish:
+        topic = self.topics.node(node, verb)
+        return Publish(Message(topic, messages.encode(header, body), expiry_seconds=EXPIRY_SECONDS))
+
+    def _warn_once(self, node: str, event: str, reason: str) -> list[Action]:
+        if (node, event) in self._warned or len(self._warned) >= _MAX_WARNED:
+            return []
+        self._warned.add((node, event))
+        return [Warn(event, node, reason)]

@@ -1,0 +1,259 @@
+"""What cloud and edge say: one JSON envelope, and a dataclass for each type of message.
+
+The envelope has EventBus's `event_id` and `timestamp`; a result echoes the `event_id` of its request and adds `code`
+and `reason`. Unknown fields are ignored, so that either side may be newer. Invariant: `decode` returns values of the
+declared types or raises `MessageError`; nothing behind it checks again.
+Neighbours: `topics` says where they go, `node` and `cloud` when. `api` has richer twins of the few fields here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from neptune.errors import NeptuneError
+
+Json = dict[str, Any]
+
+#: The version of this schema; another one is answered with code 426.
+SCHEMA_VERSION = 1
+#: A batch is cut here (bytes of JSON), so that one message never holds up a slow link for long.
+BATCH_BYTES = 64 * 1024
+#: The largest message that is looked at: AWS IoT Core's limit, the lowest of the brokers in use.
+MAX_MESSAGE_BYTES = 128 * 1024
+
+OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 400, 403, 404, 409
+TOO_LARGE, UPGRADE, UNAVAILABLE = 413, 426, 503
+
+
+class MessageError(NeptuneError):
+    """A message that cannot be read. `code` is what an answer would carry; the text says what is wrong with it."""
+
+    def __init__(self, reason: str, code: int = BAD_REQUEST) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What every message carries.
+
+    `timestamp` is the sender's wall clock in milliseconds, for people; nothing is decided by it. `cloud_epoch` and
+    `node_epoch` name the process that speaks: a new process has a higher one. `seq` orders messages of one epoch.
+    """
+
+    event_id: str
+    timestamp: int
+    cloud_epoch: int = 0
+    node_epoch: int = 0
+    seq: int = 0
+    code: int = OK
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredObject:
+    """An object as the API server has it: the whole spec, keyed by uid, ordered by metadata.generation."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionReport:
+    """One condition as a node sees it."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The latest status of one object. `number_of_samples` is None when it is not known; 0 means counted and empty."""
+
+    uid: str
+    seq: int
+    observed_generation: int
+    number_of_samples: int | None
+    update_time: str | None
+    conditions: tuple[ConditionReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one report: 200 written, 400 not usable, 403 not yours, 404 gone, 409 another generation."""
+
+    uid: str
+    seq: int
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Birth and will of a node. `connection` counts the connections of one epoch, so that an old will is known."""
+
+    TYPE: ClassVar[str] = "presence"
+    online: bool
+    connection: int
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudPresence:
+    """Birth and will of the cloud; a new epoch asks every node to synchronise."""
+
+    TYPE: ClassVar[str] = "cloud.presence"
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """A node asks for everything that it should have."""
+
+    TYPE: ClassVar[str] = "sync.get"
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """Part `part` (from 1) of `of` of all objects of a node. All parts share `event_id` and `seq`."""
+
+    TYPE: ClassVar[str] = "sync.result"
+    part: int
+    of: int
+    objects: tuple[DesiredObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """Objects that changed, and uids that a node should forget."""
+
+    TYPE: ClassVar[str] = "desired.updated"
+    objects: tuple[DesiredObject, ...]
+    deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """Statuses of a node's objects."""
+
+    TYPE: ClassVar[str] = "status.update"
+    reports: tuple[StatusReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """Verdicts, sent only after the API server has taken the write, or for good refused it."""
+
+    TYPE: ClassVar[str] = "status.result"
+    verdicts: tuple[Verdict, ...]
+
+
+Body = Presence | CloudPresence | Get | GetResult | Updated | StatusUpdate | StatusResult
+_BODIES: dict[str, type[Body]] = {
+    cls.TYPE: cls for cls in (Presence, CloudPresence, Get, GetResult, Updated, StatusUpdate, StatusResult)
+}
+_ITEMS: dict[str, type[Any]] = {
+    "objects": DesiredObject,
+    "reports": StatusReport,
+    "verdicts": Verdict,
+    "conditions": ConditionReport,
+    "deleted": str,
+}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "Json": (dict,),
+    "int | None": (int, type(None)),
+    "str | None": (str, type(None)),
+}
+#: A uid, a name, a reason: nothing in the protocol but a spec or a message needs more.
+_MAX_TEXT = 4096
+_T = TypeVar("_T")
+
+
+def encode(header: Header, body: Body) -> bytes:
+    """Return the message as bytes of JSON."""
+    return json.dumps(
+        {"v": SCHEMA_VERSION, "type": body.TYPE, **asdict(header), "body": asdict(body)}, separators=(",", ":")
+    ).encode()
+
+
+def decode(payload: bytes) -> tuple[Header, Body]:
+    """Read a message.
+
+    Raises:
+        MessageError: it is too large (413), not JSON, of an unknown version (426) or type, or a field is wrong (400).
+    """
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"{len(payload)} bytes; at most {MAX_MESSAGE_BYTES} are read", TOO_LARGE)
+    try:
+        data = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise MessageError("not a JSON object")
+    if data.get("v") != SCHEMA_VERSION:
+        raise MessageError(f"schema version {data.get('v')!r}; this side speaks {SCHEMA_VERSION}", UPGRADE)
+    cls = _BODIES.get(data["type"]) if isinstance(data.get("type"), str) else None
+    if cls is None:
+        raise MessageError(f"unknown type {str(data.get('type'))[:64]!r}")
+    header: Header = _read(Header, data, "")
+    return header, _read(cls, data.get("body"), "body.")
+
+
+def _read(cls: type[_T], data: object, path: str) -> _T:
+    """Build a dataclass from a JSON object, checking each declared field."""
+    if not isinstance(data, dict):
+        raise MessageError(f"{path or 'message'} is not an object")
+    values: Json = {}
+    for field in fields(cls):  # type: ignore[arg-type]  # every caller passes a dataclass
+        if field.name in data:
+            values[field.name] = _value(data[field.name], str(field.type), field.name, path)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise MessageError(f"{path or 'message'}: {error}") from error
+
+
+def _value(value: object, declared: str, name: str, path: str) -> object:
+    if declared.startswith("tuple"):
+        if not isinstance(value, list):
+            raise MessageError(f"{path}{name} is not a list")
+        item = _ITEMS[name]
+        if item is str:
+            return tuple(_value(entry, "str", name, path) for entry in value)
+        return tuple(_read(item, entry, f"{path}{name}.") for entry in value)
+    allowed = _TYPES[declared]
+    # bool is an int to Python, never to the protocol.
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise MessageError(f"{path}{name} is not of type {declared}")
+    if isinstance(value, str) and (len(value) > _MAX_TEXT or "\0" in value):
+        raise MessageError(f"{path}{name} is too long or holds a NUL")
+    if isinstance(value, int) and not 0 <= value < 2**63:
+        raise MessageError(f"{path}{name} is out of bounds")
+    return value
+
+
+def batches(items: Iterable[_T], limit: int = BATCH_BYTES) -> Iterator[tuple[_T, ...]]:
+    """Cut items (dataclasses or strings) into batches of at most `limit` bytes of JSON; one item at least in each."""
+    batch: list[_T] = []
+    size = 0
+    for item in items:
+        length = len(json.dumps(item if isinstance(item, str) else asdict(item)))  # type: ignore[call-overload]  # a dataclass
+        if batch and size + length > limit:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield tuple(batch)

@@ -1,0 +1,97 @@
+"""What went wrong between us and a broker, in words for a person: where, what, and what to check. Pure.
+
+The codes are those of MQTT 5, 2.4; paho translates those of 3.1.1 into them.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Protocol
+
+from neptune.transport.base import Published
+from neptune.transport.mqtt_settings import MqttSettings
+
+
+class Reason(Protocol):
+    """A reason code: its number, and its name as text."""
+
+    @property
+    def value(self) -> int: ...
+
+
+_MALFORMED, _PROTOCOL_ERROR, _KEEPALIVE, _TAKEN_OVER = 129, 130, 141, 142
+
+_REFUSALS = {
+    132: "it does not speak this version of MQTT: set protocol to {other}",
+    133: "it does not accept the client id {client_id!r}",
+    134: "bad user name or password",
+    135: "not authorised: check the user name, the password and the rights of user {username!r}",
+    136: "it is not available at the moment",
+    137: "it is busy",
+    138: "this client is banned",
+    159: "too many connections in a short time",
+}
+
+
+def published(code: int) -> Published:
+    """Translate the reason code of a PUBACK (MQTT 5, 3.4.2.1)."""
+    if code == 16:
+        return Published.NO_RECEIVER
+    if code == 151:
+        return Published.QUEUE_FULL
+    return Published.DENIED if code >= 128 else Published.ACCEPTED
+
+
+def refused_connect(settings: MqttSettings, reason: Reason) -> str:
+    """Say why the broker answered our CONNECT with a refusal."""
+    other = "4 (MQTT 3.1.1)" if settings.protocol == 5 else "5"
+    text = _REFUSALS.get(reason.value, str(reason))
+    text = text.format(other=other, client_id=settings.client_id, username=settings.username)
+    return f"broker {settings.address} refused the connection: {text}"
+
+
+def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str | None) -> str:
+    """Say why an existing connection is over: by the broker's DISCONNECT, or by the network."""
+    broker, client_id = f"broker {settings.address}", settings.client_id
+    if by_broker and reason.value == _TAKEN_OVER:
+        return (
+            f"another client with id {client_id!r} took over the connection to {broker}: "
+            "is another agent using this node name?"
+        )
+    if by_broker:
+        return f"{broker} closed the connection: {reason}{f' ({text})' if text else ''}"
+    if reason.value == _KEEPALIVE:
+        return f"{broker} did not answer to PING: is the network broken?"
+    if reason.value in {_MALFORMED, _PROTOCOL_ERROR}:
+        other = "4 (MQTT 3.1.1)" if settings.protocol == 5 else "5"
+        return f"{broker} answers otherwise than MQTT asks for: try protocol {other}, and check the port"
+    # MQTT 3.1.1 has no DISCONNECT from the broker, and mosquitto 2.0.11 closes before it has sent its own, so that
+    # a take-over may look like any other loss.
+    return (
+        f"connection to {broker} was lost; if that repeats, "
+        f"another agent may be using this node name (client id {client_id!r})"
+    )
+
+
+def unreachable(settings: MqttSettings, error: OSError | ValueError) -> str:
+    """Say why no connection came about at all."""
+    broker = f"broker {settings.address}"
+    match error:
+        case ssl.SSLCertVerificationError():
+            text = f"TLS verification failed ({error.verify_message}): check ca_file and the host name"
+        case ssl.SSLError():
+            text = f"TLS failed ({error.reason}): check that this is its TLS port, ca_file and cert_file"
+        case socket.gaierror():
+            text = f"host name not found ({error.strerror}): check it and DNS"
+        case ConnectionRefusedError():
+            text = "connection refused: is it running, and is the port right?"
+        case TimeoutError():
+            text = "no answer: check the address and firewalls"
+        case OSError(filename=str() as name):
+            text = f"cannot read {name} ({error.strerror})"
+        case OSError():
+            text = f"{error.strerror or error}: check the network"
+        case _:
+            text = str(error)
+    return f"cannot reach {broker}: {text}"

@@ -1,0 +1,95 @@
+"""Where the broker is and who we are to it. Values only; `mqtt` uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from neptune.errors import SettingsError
+from neptune.transport.retry import RetryPolicy
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}  # IANA: mqtt, secure-mqtt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    """How to reach one broker.
+
+    Attributes:
+        url: `mqtt://host[:1883]`, or `mqtts://host[:8883]` for TLS. User and password do not belong in it.
+        client_id: unique at this broker; a second client with it takes the connection over.
+        username, password: left out when None.
+        ca_file: authorities that may sign the broker's certificate, PEM; the system's when None. TLS files are read
+            anew for each connection, so that a renewed certificate needs no restart.
+        cert_file, key_file: this client's certificate and key, PEM, where the broker asks for one.
+        protocol: 5 for MQTT 5, 4 for MQTT 3.1.1 (which has no reasons for what it refuses).
+        keepalive_seconds: 1 to 65535. A dead connection is noticed after twice this time at most; one that breaks
+            before the broker has published our will, after one and a half (MQTT 5, 3.1.2.10).
+        answer_seconds: how long the broker may take to answer CONNECT, SUBSCRIBE and PUBLISH each.
+        max_packet_bytes: the largest packet that an MQTT 5 broker may send to us.
+        max_queued_messages: received messages that wait for `next_event`; the oldest is dropped beyond.
+        retry: how long to wait between attempts.
+
+    Raises:
+        SettingsError: a value is out of bounds; the text names it and the remedy.
+    """
+
+    url: str
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    protocol: Literal[4, 5] = 5
+    keepalive_seconds: int = 30
+    answer_seconds: float = 10.0
+    max_packet_bytes: int = 2**20
+    max_queued_messages: int = 10_000
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number
+            known = False
+        if not known:
+            raise SettingsError(f"broker URL {self._shown_url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
+        if parts.username is not None or parts.path not in {"", "/"} or parts.query:
+            raise SettingsError("broker URL: only scheme, host and port; give user and password by themselves")
+        if not self.client_id:
+            raise SettingsError("client id: must not be empty, it names this connection at the broker")
+        if self.protocol not in {4, 5}:
+            raise SettingsError(f"MQTT protocol {self.protocol}: write 5, or 4 for MQTT 3.1.1")
+        if not 1 <= self.keepalive_seconds <= 65_535:
+            raise SettingsError(f"keepalive {self.keepalive_seconds} s: must lie between 1 and 65535")
+        if self.key_file is not None and self.cert_file is None:
+            raise SettingsError("client key without a certificate: give both, or neither")
+
+    @property
+    def host(self) -> str:
+        """The broker's host name or address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's TCP port."""
+        parts = urlsplit(self.url)
+        return parts.port or _PORTS[parts.scheme]
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted and the broker's certificate checked."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def address(self) -> str:
+        """`host:port`, for texts."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def _shown_url(self) -> str:
+        return self.url.rpartition("@")[2]  # a password may have been put before the host
