@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.runtime.widgets import Namespace
 
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.runtime import AlreadyExists, Client, Conflict, Gone, Invalid, NotFound, Query
+from tests.runtime.widgets import Namespace
 
 
 def dataset(namespace: str, name: str = "a", **labels: str) -> Dataset:
