@@ -6,14 +6,15 @@ two shapes, as in the real server. `registry` looks types up in a `Catalog`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from neptune.embedded.apiserver import jsonpath
 from neptune.embedded.apiserver.crds import SCHEMA as CRD_SCHEMA
 from neptune.embedded.apiserver.status import Object
-from neptune.embedded.apiserver.table import AGE, Column
+from neptune.embedded.apiserver.table import AGE, NAME, Cell, Column, age
 
 CRD_GROUP = "apiextensions.k8s.io"
 
@@ -32,7 +33,7 @@ class ResourceType:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     schema: Object | None = None
-    columns: tuple[Column, ...] = (AGE,)
+    columns: tuple[Column, ...] = (NAME, AGE)
     status: bool = False
     #: Whether metadata.generation counts the changes outside metadata and, with a status subresource, outside status.
     generation: bool = False
@@ -137,7 +138,7 @@ def from_crd(crd: Object) -> Iterator[ResourceType]:
             short_names=tuple(names.get("shortNames", ())),
             categories=tuple(names.get("categories", ())),
             schema=_without_metadata(version["schema"]["openAPIV3Schema"]),
-            columns=tuple(_column(column) for column in version.get("additionalPrinterColumns", ())) or (AGE,),
+            columns=(NAME, *(tuple(_column(each) for each in version.get("additionalPrinterColumns", ())) or (AGE,))),
             status="status" in subresources,
             generation=True,
             selectable=tuple(each["jsonPath"] for each in version.get("selectableFields", ())),
@@ -171,56 +172,82 @@ def _plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _involved_object(event: Object) -> str:
-    involved = event.get("involvedObject", {})
+def _age(obj: Object, now: datetime) -> Cell:
+    return age(obj["metadata"]["creationTimestamp"], now)
+
+
+def _involved_object(event: Object, _now: datetime) -> Cell:
+    involved = event.get("involvedObject") or {}
     return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
 
 
-def _last_seen(event: Object) -> Any:
+def _last_seen(event: Object, now: datetime) -> Cell:
     series = (event.get("series") or {}).get("lastObservedTime")
-    return series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
+    seen = series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
+    return age(seen, now) if seen else "<unknown>"
 
 
-def _source(event: Object) -> str:
+def _first_seen(event: Object, now: datetime) -> Cell:
+    seen = event.get("firstTimestamp") or event.get("eventTime")
+    return age(seen, now) if seen else "<unknown>"
+
+
+def _source(event: Object, _now: datetime) -> Cell:
     source = event.get("source") or {}
-    return ", ".join(filter(None, [source.get("component") or event.get("reportingComponent"), source.get("host")]))
+    parts = [source.get("component") or event.get("reportingComponent"), source.get("host")]
+    return ", ".join(part for part in parts if part)
 
 
-def _count(event: Object) -> Any:
-    return (event.get("series") or {}).get("count") or event.get("count") or 1
+def _count(event: Object, _now: datetime) -> Cell:
+    return int((event.get("series") or {}).get("count") or event.get("count") or 1)
 
 
-def _node_status(node: Object) -> str:
+def _text(path: str) -> Callable[[Object, datetime], Cell]:
+    """Return a column value that prints a field, or nothing."""
+
+    def value(obj: Object, _now: datetime) -> Cell:
+        hits = jsonpath.find(path, obj)
+        return _plain(hits[0]) if hits else ""
+
+    return value
+
+
+def _node_status(node: Object, _now: datetime) -> Cell:
     ready = jsonpath.find('.status.conditions[?(@.type=="Ready")].status', node)
     return {"True": "Ready", "False": "NotReady"}.get(ready[0], "Unknown") if ready else "Unknown"
 
 
-def _count_data(obj: Object) -> int:
+def _count_data(obj: Object, _now: datetime) -> Cell:
     return len(obj.get("data") or {}) + len(obj.get("binaryData") or {})
 
 
 def _as_core(column: Column) -> Column:
     """Return a column of core Events for the shape of events.k8s.io."""
     names = {here: there for there, here in _EVENT_RENAMES.items()}
+    core_value = column.value
 
-    def value(event: Object) -> Any:
+    def value(event: Object, now: datetime) -> Cell:
         core = {names.get(name, name): item for name, item in event.items()}
-        if callable(column.value):
-            return column.value(core)
-        hits = jsonpath.find(column.value, core)
-        return hits[0] if hits else None
+        return core_value(core, now) if callable(core_value) else None
 
     return replace(column, value=value)
 
 
+# Columns of built-in kinds: kubernetes pkg/printers/internalversion/printers.go.
+_NAME_LAST = Column("Name", _text(".metadata.name"), format="name", priority=1)
+_AGE = Column("Age", _age, description=AGE.description)
+_NODE_VERSION = Column("Version", _text(".status.nodeInfo.kubeletVersion"))
 _EVENT_COLUMNS = (
-    Column("Last Seen", _last_seen, type="date"),
-    Column("Type", ".type"),
-    Column("Reason", ".reason"),
+    Column("Last Seen", _last_seen),
+    Column("Type", _text(".type")),
+    Column("Reason", _text(".reason")),
     Column("Object", _involved_object),
+    Column("Subobject", _text(".involvedObject.fieldPath"), priority=1),
     Column("Source", _source, priority=1),
-    Column("Message", lambda event: str(event.get("message", "")).strip()),
-    Column("Count", _count, type="integer", priority=1),
+    Column("Message", _text(".message")),
+    Column("First Seen", _first_seen, priority=1),
+    Column("Count", _count, priority=1),
+    _NAME_LAST,
 )
 #: events.k8s.io/v1 to core/v1: pkg/apis/events/v1/conversion.go.
 _EVENT_RENAMES = {
@@ -255,7 +282,7 @@ NAMESPACES = ResourceType(
     "namespaces",
     namespaced=False,
     short_names=("ns",),
-    columns=(Column("Status", ".status.phase"), AGE),
+    columns=(NAME, Column("Status", _text(".status.phase")), _AGE),
     status=True,
     selectable=(".status.phase",),
 )
@@ -268,7 +295,7 @@ CRDS = ResourceType(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     schema=CRD_SCHEMA,
-    columns=(Column("Created At", ".metadata.creationTimestamp"),),
+    columns=(NAME, Column("Created At", _text(".metadata.creationTimestamp"), type="date")),
     status=True,
     generation=True,
     unconditional_update=False,
@@ -282,14 +309,14 @@ BUILT_IN = (
         "ConfigMap",
         "configmaps",
         short_names=("cm",),
-        columns=(Column("Data", _count_data, type="integer"), AGE),
+        columns=(NAME, Column("Data", _count_data), _AGE),
     ),
     ResourceType(
         "",
         "v1",
         "Secret",
         "secrets",
-        columns=(Column("Type", ".type"), Column("Data", _count_data, type="integer"), AGE),
+        columns=(NAME, Column("Type", _text(".type")), Column("Data", _count_data), _AGE),
         selectable=(".type",),
     ),
     ResourceType(
@@ -299,7 +326,7 @@ BUILT_IN = (
         "nodes",
         namespaced=False,
         short_names=("no",),
-        columns=(Column("Status", _node_status), AGE, Column("Version", ".status.nodeInfo.kubeletVersion")),
+        columns=(NAME, Column("Status", _node_status), _AGE, _NODE_VERSION),
         status=True,
     ),
     CRDS,
@@ -308,7 +335,7 @@ BUILT_IN = (
         "v1",
         "Lease",
         "leases",
-        columns=(Column("Holder", ".spec.holderIdentity"), AGE),
+        columns=(NAME, Column("Holder", _text(".spec.holderIdentity")), _AGE),
         unconditional_update=False,
     ),
     ResourceType(
