@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.contract_crd import dataset
 from tests.support.pure_server import DATASETS, PureServer
 
-from neptune.embedded.apiserver.resources import EVENTS
+from neptune.embedded.apiserver.builtin import EVENTS
 from neptune.embedded.apiserver.store import Key, Store
 from neptune.embedded.apiserver.watch import ListOptions, Selection, WatchStream
 

@@ -7,6 +7,7 @@ accepted and not evaluated: CEL is a language of its own, and the two Python imp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -18,15 +19,20 @@ from neptune.embedded.apiserver.table import timestamp
 from neptune.embedded.apiserver.validation import validate
 
 #: JSONSchemaProps, apiextensions/v1 types_jsonschema.go.
-_SCHEMA_KEY_NAMES = """
-id $schema $ref description type format title default maximum exclusiveMaximum minimum exclusiveMinimum maxLength
-minLength pattern maxItems minItems uniqueItems multipleOf enum maxProperties minProperties required items allOf
-oneOf anyOf not properties additionalProperties patternProperties dependencies additionalItems definitions
-externalDocs example nullable x-kubernetes-preserve-unknown-fields x-kubernetes-embedded-resource
-x-kubernetes-int-or-string x-kubernetes-list-map-keys x-kubernetes-list-type x-kubernetes-map-type
-x-kubernetes-validations
-"""
-_SCHEMA_KEYS = frozenset(_SCHEMA_KEY_NAMES.split())
+_SCHEMA_KEYS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "$schema", "$ref", "description", "type", "format", "title", "pattern"), str),
+    **dict.fromkeys(("x-kubernetes-list-type", "x-kubernetes-map-type"), str),
+    **dict.fromkeys(("maximum", "minimum", "multipleOf"), (int, float)),
+    **dict.fromkeys(("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties"), int),
+    **dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "uniqueItems", "nullable"), bool),
+    **dict.fromkeys(("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"), bool),
+    "x-kubernetes-int-or-string": bool,
+    **dict.fromkeys(("enum", "required", "allOf", "oneOf", "anyOf"), list),
+    **dict.fromkeys(("x-kubernetes-list-map-keys", "x-kubernetes-validations"), list),
+    **dict.fromkeys(("properties", "items", "not", "patternProperties", "dependencies", "definitions"), dict),
+    **dict.fromkeys(("additionalProperties", "additionalItems"), (dict, bool)),
+    **dict.fromkeys(("default", "example", "externalDocs"), object),
+}
 _STRING: Object = {"type": "string"}
 _STRINGS: Object = {"type": "array", "items": _STRING}
 _ANY: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -107,14 +113,14 @@ def complete(crd: Object, now: datetime, before: Object | None = None) -> Object
 def prune_schemas(crd: Object) -> tuple[Object, list[str]]:
     """Return a CRD whose schemas hold only keys that JSON schemas have, and the paths of the keys left out."""
     unknown: list[str] = []
-    versions = crd.get("spec", {}).get("versions")
+    versions = next(iter(jsonpath.find(".spec.versions", crd)), None)
     if not isinstance(versions, list):
         return crd, unknown
     kept = []
     for index, version in enumerate(versions):
-        root = (version.get("schema") or {}).get("openAPIV3Schema")
-        if isinstance(root, dict):
-            pruned = _prune_schema(root, f"spec.versions[{index}].schema.openAPIV3Schema", unknown)
+        root = jsonpath.find(".schema.openAPIV3Schema", version)
+        if root and isinstance(root[0], dict):
+            pruned = _prune_schema(root[0], f"spec.versions[{index}].schema.openAPIV3Schema", unknown)
             kept.append({**version, "schema": {"openAPIV3Schema": pruned}})
         else:
             kept.append(version)
@@ -138,7 +144,8 @@ def errors(crd: Object) -> list[FieldError]:
         # The real server keeps one version's parts at the top and names them there.
         alone = len(spec["versions"]) == 1
         found += _schema_errors(version, "spec.validation" if alone else f"spec.versions[{index}].schema")
-        found += _field_errors(version, "spec" if alone else f"spec.versions[{index}]")
+        if not found:
+            found += _field_errors(version, "spec" if alone else f"spec.versions[{index}]")
     return found
 
 
@@ -155,7 +162,7 @@ def _condition(name: str, reason: str, message: str, since: str) -> Object:
 def _prune_schema(node: Any, path: str, unknown: list[str]) -> Any:
     if not isinstance(node, dict):
         return node
-    kept = {}
+    kept: Object = {}
     for key, value in node.items():
         if key not in _SCHEMA_KEYS:
             unknown.append(f"{path}.{key}")
@@ -163,6 +170,8 @@ def _prune_schema(node: Any, path: str, unknown: list[str]) -> Any:
             kept[key] = {name: _prune_schema(child, f"{path}.{key}.{name}", unknown) for name, child in value.items()}
         elif key in ("items", "additionalProperties", "not"):
             kept[key] = _prune_schema(value, f"{path}.{key}", unknown)
+        elif key in ("allOf", "anyOf", "oneOf") and isinstance(value, list):
+            kept[key] = [_prune_schema(child, f"{path}.{key}[{i}]", unknown) for i, child in enumerate(value)]
         else:
             kept[key] = value
     return kept
@@ -174,6 +183,9 @@ def _schema_errors(version: Object, path: str) -> Iterator[FieldError]:
     if not root:
         yield FieldError(where.replace("spec.validation", "spec.versions[0].schema"), "FieldValueRequired")
         return
+    if mistyped := list(_type_errors(root, where)):
+        yield from mistyped
+        return
     if "type" not in root:
         yield FieldError(f"{where}.type", "FieldValueRequired", detail="must not be empty at the root")
         return
@@ -183,7 +195,30 @@ def _schema_errors(version: Object, path: str) -> Iterator[FieldError]:
         yield from _node_errors(node, node_path)
 
 
+def _type_errors(node: Any, path: str) -> Iterator[FieldError]:
+    """Yield what makes a schema none at all: parts of the wrong JSON type."""
+    if not isinstance(node, dict):
+        yield FieldError(path, "FieldValueTypeInvalid", node, "must be a schema")
+        return
+    for key, value in node.items():
+        here = f"{path}.{key}"
+        texts = value if key in ("required", "x-kubernetes-list-map-keys") and isinstance(value, list) else ()
+        fits = isinstance(value, _SCHEMA_KEYS[key]) and all(isinstance(text, str) for text in texts)
+        if not fits:
+            yield FieldError(here, "FieldValueTypeInvalid", value, "is of the wrong type")
+        elif key == "properties":
+            for name, child in value.items():
+                yield from _type_errors(child, f"{here}[{name}]")
+        elif key in ("allOf", "anyOf", "oneOf"):
+            for index, child in enumerate(value):
+                yield from _type_errors(child, f"{here}[{index}]")
+        elif key in ("items", "not") or (key == "additionalProperties" and isinstance(value, dict)):
+            yield from _type_errors(value, here)
+
+
 def _node_errors(node: Object, path: str) -> Iterator[FieldError]:
+    if "pattern" in node and not _compiles(node["pattern"]):
+        yield FieldError(f"{path}.pattern", "FieldValueInvalid", node["pattern"], "must be a valid regular expression")
     types = ("array", "boolean", "integer", "number", "object", "string")
     free = node.get("x-kubernetes-preserve-unknown-fields") or node.get("x-kubernetes-int-or-string")
     if "type" not in node and not free:
@@ -214,6 +249,14 @@ def _field_errors(version: Object, path: str) -> Iterator[FieldError]:
             yield FieldError(here, "FieldValueInvalid", selectable["jsonPath"], detail)
 
 
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
 def _is_readable(path: str) -> bool:
     try:
         jsonpath.find(path, {})
@@ -234,7 +277,8 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Object]]:
     if not isinstance(node, dict):
         return
     yield path, node
-    for name, child in (node.get("properties") or {}).items():
+    properties = node.get("properties")
+    for name, child in properties.items() if isinstance(properties, dict) else ():
         yield from _nodes(child, f"{path}.properties[{name}]")
     yield from _nodes(node.get("items"), f"{path}.items")
     yield from _nodes(node.get("additionalProperties"), f"{path}.additionalProperties")

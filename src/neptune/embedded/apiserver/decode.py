@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from neptune.embedded.apiserver import crds
-from neptune.embedded.apiserver.resources import CRDS, ResourceType
+from neptune.embedded.apiserver.builtin import CRDS
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, apply_defaults, prune
 from neptune.embedded.apiserver.status import FieldError, Object, StatusError, bad_request, invalid
 from neptune.embedded.apiserver.store import Key
@@ -42,14 +43,16 @@ class Call:
         return Key(self.kind.storage, self.namespace, self.name)
 
 
-def identified(call: Call, body: Any) -> Object:
+def identified(call: Call, body: Any, *, default_name: bool = False) -> Object:
     """Return a copy of `body` that names its kind and namespace; its name has to be that of the URL, if there is one.
+
+    `default_name` lets it be absent then, as in an apply.
 
     Raises:
         StatusError: 400, the body is no object or says that it is another one than the URL.
     """
     kind = call.kind
-    if not isinstance(body, dict) or (kind.schema is not None and not body.get("kind")):
+    if not isinstance(body, dict) or (not kind.strategic_merge and not body.get("kind")):
         shown = json.dumps(body)
         why = f"Object 'Kind' is missing in '{shown}'" if isinstance(body, dict) else f"{shown} is no JSON object"
         raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind}): {why}")
@@ -68,6 +71,8 @@ def identified(call: Call, body: Any) -> Object:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if kind.namespaced:
         metadata["namespace"] = call.namespace
+    if default_name:
+        metadata["name"] = metadata.get("name") or call.name
     if call.name and not metadata.get("name"):
         raise bad_request(
             f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
@@ -84,9 +89,8 @@ def pruned(kind: ResourceType, obj: Object) -> tuple[Object, list[str]]:
     metadata, unknown = prune(METADATA, obj["metadata"], "metadata")
     own = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": _typed_metadata(kind, metadata)}
     rest = {name: value for name, value in obj.items() if name not in own}
-    if kind.schema is not None:
-        rest, more = prune(kind.schema, rest)
-        unknown = [*more, *unknown]
+    rest, more = prune(kind.schema, rest)
+    unknown = [*more, *unknown]
     if kind is CRDS:
         rest, more = crds.prune_schemas(rest)
         unknown += more
@@ -114,7 +118,7 @@ def cleaned(call: Call, obj: Object, *, is_patch: bool = False) -> Object:
 
 def with_defaults(kind: ResourceType, obj: Object) -> Object:
     """Return an object with the defaults of its schema."""
-    filled: Object = apply_defaults(kind.schema, obj) if kind.schema else obj
+    filled: Object = apply_defaults(kind.schema, obj)
     return filled
 
 

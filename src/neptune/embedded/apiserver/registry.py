@@ -17,8 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from neptune.embedded.apiserver import admission, crds, patch
+from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call, cleaned, identified, pruned, undeclared, with_defaults
-from neptune.embedded.apiserver.resources import CRDS, NAMESPACES, Catalog, ResourceType
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, merge_applied
 from neptune.embedded.apiserver.status import (
     FieldError,
@@ -116,11 +118,10 @@ class Registry:
         if not call.manager:
             error = FieldError("fieldManager", "FieldValueRequired", detail="is required for apply patch")
             raise invalid("meta.k8s.io", "PatchOptions", "", [error])
-        sent = body.get("metadata") or {} if isinstance(body, dict) else {}
-        if "managedFields" in sent:
+        obj = identified(call, body, default_name=True)
+        if "managedFields" in obj["metadata"]:
             raise bad_request("metadata.managedFields must be nil")
-        named = {**body, "metadata": {"name": call.name, **sent}} if isinstance(body, dict) else body
-        applied, unknown = pruned(call.kind, identified(call, named))
+        applied, unknown = pruned(call.kind, obj)
         if unknown:
             raise undeclared(call.kind, body, unknown)
         stored = self._store.get(call.key)
@@ -129,7 +130,7 @@ class Registry:
                 raise not_found(call.kind, call.name)
             entry = _manager(call)
             return self._create(call, with_defaults(call.kind, applied), managers=[entry]), True
-        schema = {"properties": {**(call.kind.schema or {}).get("properties", {}), "metadata": METADATA}}
+        schema = {"properties": {**call.kind.schema.get("properties", {}), "metadata": METADATA}}
         merged = merge_applied(schema, call.kind.present(stored), applied)
         managers = stored["metadata"].get("managedFields", [])
         entry = _manager(call)
@@ -257,9 +258,9 @@ def _valid(call: Call, obj: Object, before: Object | None) -> Object:
     """
     kind = call.kind
     errors = validate_metadata(obj["metadata"], label_name=kind is NAMESPACES)
-    if kind.schema is not None and call.status:
+    if call.status:
         errors += _status_errors(kind.schema, obj.get("status"), (before or {}).get("status"))
-    elif kind.schema is not None:
+    else:
         errors += validate(kind.schema, obj, before=before) if before else validate(kind.schema, obj)
     if kind is CRDS and not errors:
         errors += crds.errors(obj)

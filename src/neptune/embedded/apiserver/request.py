@@ -14,10 +14,11 @@ from typing import Any, Literal
 import yaml
 
 from neptune.embedded.apiserver import selectors
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
 from neptune.embedded.apiserver.patch import APPLY, STRATEGIC, WAYS
 from neptune.embedded.apiserver.registry import Preconditions
-from neptune.embedded.apiserver.resources import Catalog, ResourceType
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.status import (
     FieldError,
     Object,
