@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.support.contract_crd import CRD, GROUP
-
 from neptune.embedded.apiserver import ApiServer, Request, Response, Watch
+from tests.support.contract_crd import CRD, GROUP
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DATASETS = f"/apis/{GROUP}/v1alpha1/namespaces/default/datasets"

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.contract_crd import CRD, GROUP, dataset
-from tests.support.pure_server import CRDS, DATASETS, PureServer
 
 from neptune.embedded.apiserver import ApiServer, Request, Response, Watch
+from tests.support.contract_crd import CRD, GROUP, dataset
+from tests.support.pure_server import CRDS, DATASETS, PureServer
 
 NAMESPACE = "/api/v1/namespaces"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.support.contract_crd import CRD, GROUP, dataset
-from tests.support.kube_http import KubeHttp, connect
-from tests.support.pure_server import CRDS, DATASETS
 
 from neptune.embedded.apiserver.http import MAX_BODY_BYTES, EmbeddedApiServer
 from neptune.errors import NeptuneError
+from tests.support.contract_crd import CRD, GROUP, dataset
+from tests.support.kube_http import KubeHttp, connect
+from tests.support.pure_server import CRDS, DATASETS
 
 DEADLINE_SECONDS = 10.0
 

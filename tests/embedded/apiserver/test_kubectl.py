@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.contract_crd import CRD, GROUP, dataset
-from tests.support.kubectl import KubectlError, kubectl
 
 from neptune.embedded.apiserver.http import EmbeddedApiServer
 from neptune.testing.binaries import find_kubectl
+from tests.support.contract_crd import CRD, GROUP, dataset
+from tests.support.kubectl import KubectlError, kubectl
 
 READ_SECONDS = 20.0
 Run = Callable[..., Coroutine[Any, Any, str]]

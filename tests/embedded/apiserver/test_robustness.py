@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.contract_crd import CRD, dataset
-from tests.support.pure_server import CRDS, DATASETS, PureServer
 
 from neptune.embedded.apiserver import Request, Response
+from tests.support.contract_crd import CRD, dataset
+from tests.support.pure_server import CRDS, DATASETS, PureServer
 
 NAMESPACED = "/api/v1/namespaces/default"
 EVENT = {

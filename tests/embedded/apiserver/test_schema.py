@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.contract_crd import CRD
 
 from neptune.embedded.apiserver.schema import apply_defaults, merge_applied, prune
 from neptune.embedded.apiserver.status import Object
+from tests.support.contract_crd import CRD
 
 SCHEMA: Object = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 NAMES = st.sampled_from(["spec", "url", "copies", "tags", "options", "free", "split", "train", "foo", "conditions"])

@@ -6,12 +6,12 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.contract_crd import dataset
-from tests.support.pure_server import DATASETS, PureServer
 
 from neptune.embedded.apiserver.builtin import EVENTS
 from neptune.embedded.apiserver.store import Key, Store
 from neptune.embedded.apiserver.watch import ListOptions, Selection, WatchStream
+from tests.support.contract_crd import dataset
+from tests.support.pure_server import DATASETS, PureServer
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
