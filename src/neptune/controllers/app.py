@@ -78,7 +78,7 @@ class CloudController:
             name="upstream",
             workers=workers,
             sources=[upstream.mailbox],
-            predicates=[only_reports],
+            predicates=[only_deletions],
         )
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -94,13 +94,17 @@ class CloudController:
             await self.manager.stop()
             await serving
         finally:
-            for task in (stopping, link):
+            # Workers before the link, so that their last verdicts still go out.
+            for task in (stopping, serving, link):
                 task.cancel()
-            await asyncio.gather(link, stopping, return_exceptions=True)
+                await asyncio.wait([task])
+        if not link.cancelled():
+            link.result()
 
 
-#: A change of the object is no reason to write a report again; its arrival is, and a conflict comes back by itself.
-only_reports = Predicate(lambda _change: False)
+#: A change of the object is no reason to write a report again; the report's arrival is, and a conflict comes back by
+#: itself. An object that is gone can be forgotten.
+only_deletions = Predicate(lambda change: change.new is None)
 
 
 def objects_of(cache: Cache, node: str) -> list[DesiredObject]:
