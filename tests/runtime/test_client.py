@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
 
 import pytest
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, Resource, ResourceKey, ResourceType
+from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.runtime import AlreadyExists, Client, Conflict, Gone, Invalid, NotFound, Query
-
-
-class Namespace(Resource):
-    resource: ClassVar[ResourceType] = ResourceType("", "v1", "Namespace", "namespaces", namespaced=False)
+from tests.runtime.widgets import Namespace
 
 
 def dataset(namespace: str, name: str = "a", **labels: str) -> Dataset:

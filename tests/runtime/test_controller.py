@@ -28,6 +28,7 @@ from neptune.runtime import (
     RequeueAfter,
     TerminalError,
 )
+from neptune.runtime.metrics import Metrics
 from neptune.runtime.watch import Listed, Stored
 from tests.runtime.widgets import Widget, eventually, key, widget
 
@@ -36,7 +37,7 @@ from tests.runtime.widgets import Widget, eventually, key, widget
 async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[Widget]]:
     client = Client()
     context = Context(client, Cache(client), SystemClock(), get_logger(), asyncio.get_running_loop())
-    controller = Controller(context, Query(Widget), reconcile, "widgets", **options)
+    controller = Controller(context, Query(Widget), reconcile, "widgets", Metrics(), **options)
     controller.start_sources()
     task = asyncio.create_task(controller.run())
     try:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from aiohttp import web
 
 from neptune.errors import SettingsError
 from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
 from neptune.runtime.http import load_access
 from tests.runtime.widgets import (
+    Namespace,
     Widget,
     faulty_server,
     item,
@@ -163,6 +165,43 @@ async def test_an_exec_plugin_gives_the_token_without_blocking_the_loop(tmp_path
     ticking.cancel()
     assert seen == ["Bearer from-plugin"]
     assert ticks > 15
+
+
+async def test_an_exec_plugin_that_failed_is_run_again_when_the_server_refuses_the_anonymous(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    credential = tmp_path / "credential"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(credential)]}
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if "Authorization" in request.headers:
+            return await listing(item("a"))(request)
+        answer = {"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "status": {"token": "t"}}
+        credential.write_text(json.dumps(answer))
+        return await status(403, "Forbidden")(request)
+
+    assert await list_from(tmp_path, guarded, exec=plugin) == (2, ["a"])
+
+
+async def test_a_certificate_of_another_authority_is_refused_unless_told_not_to_look(
+    kubeconfig: Path, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster = config["clusters"][0]["cluster"]
+    for name in ("certificate-authority", "certificate-authority-data"):
+        cluster.pop(name, None)
+    path = tmp_path / "config"
+    path.write_text(json.dumps(config))
+    client = Client(path)
+    with pytest.raises(ApiUnreachable, match="check certificate-authority"):
+        await client.list(Namespace)
+    await client.close()
+    cluster["insecure-skip-tls-verify"] = True
+    path.write_text(json.dumps(config))
+    client = Client(path)
+    assert (await client.list(Namespace)).items
+    await client.close()
 
 
 def test_a_missing_kubeconfig_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,6 @@ class CloudController:
             core,
             transport,
             clock,
-            is_ready=lambda: cache.has_synced(Dataset),
             object_of=lambda node, uid: object_of(cache, node, uid),
         )
         downstream, upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
@@ -69,6 +68,8 @@ class CloudController:
         self.link.on_presence = lambda node: nodes.name(
             dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
         )
+        # Runnables start when the cache is complete.
+        self.manager.add(self.link.announce)
         query = Query(Dataset, namespace)
         self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
         self.manager.controller(

@@ -42,7 +42,6 @@ class Link:
         transport: Transport,
         clock: Clock,
         *,
-        is_ready: Callable[[], bool],
         object_of: Callable[[str, str], DesiredObject | None],
     ) -> None:
         self.core = core
@@ -52,7 +51,6 @@ class Link:
         self.connected_at: float | None = None
         self._transport = transport
         self._clock = clock
-        self._is_ready = is_ready
         self._object_of = object_of
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
@@ -79,6 +77,12 @@ class Link:
                 sender.cancel()
             await self._transport.close(self.core.will(self._connection, self._timestamp()))
 
+    async def announce(self) -> None:
+        """All objects are known from now on: tell the nodes, those that were told to wait among them."""
+        self.core.is_ready = True
+        if self.connected_at is not None:
+            self._carry_out(self.core.announce(self._connection, self._timestamp()))
+
     def push(self, node: str, uid: str) -> None:
         """Tell a node soon what that object is now: its spec, or that the node has to forget it."""
         self._for(node).pushes.add(uid)
@@ -99,14 +103,14 @@ class Link:
                 log.info("broker connected", connection=connection)
                 self._connection, self._last_trouble = connection, ""
                 self.connected_at = self._clock.monotonic()
-                self._carry_out(self.core.connected(connection, self._timestamp()))
+                if self.core.is_ready:
+                    self._carry_out(self.core.announce(connection, self._timestamp()))
             case Disconnected(reason, retry):
                 self.connected_at = None
                 if reason != self._last_trouble:
-                    log.warning("broker not connected", reason=reason, retry_seconds=round(retry, 1))
+                    log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
             case Received():
-                self.core.is_ready = self._is_ready()
                 self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
 
     def _carry_out(self, actions: list[Action]) -> None:

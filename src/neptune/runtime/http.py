@@ -25,7 +25,7 @@ import yaml
 
 from neptune import __version__
 from neptune.errors import SettingsError
-from neptune.runtime.errors import ApiError, ApiUnreachable, Unauthorized, error_for
+from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -48,7 +48,7 @@ JSON = "application/json"
 class Access:
     """How to reach an API server: its address, TLS, proxy, and where the `Authorization` header comes from.
 
-    `authorization` may block: it reads files and runs plugins.
+    `authorization` may block: it reads files and runs plugins. `anonymous` when there are no credentials at all.
     """
 
     url: str
@@ -56,6 +56,7 @@ class Access:
     server_hostname: str | None
     proxy: str | None
     authorization: Callable[[], str | None]
+    anonymous: bool
 
 
 def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> Access:
@@ -87,6 +88,7 @@ def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str |
         server_hostname=configuration.tls_server_name,
         proxy=None if proxy_bypass(host) else configuration.proxy,
         authorization=lambda: _authorization(configuration),
+        anonymous=not configuration.api_key and not configuration.cert_file,
     )
 
 
@@ -162,15 +164,14 @@ class ApiSession:
         self._loading = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
 
-    async def connect(self) -> None:
-        """Load the configuration, once. Opens no connection.
+    async def connect(self) -> Access:
+        """Load the configuration, once, and return it. Opens no connection.
 
         Raises:
             SettingsError: there is no usable configuration; the text names the file and the remedy.
         """
         async with self._loading:
-            if self._access is None:
-                await self._load_access()
+            return self._access or await self._load_access()
 
     async def close(self) -> None:
         """Close all connections. Idempotent; the next request would open new ones."""
@@ -214,13 +215,10 @@ class ApiSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._send("GET", path, params=params, timeout=timeout)
-                refusal = await self._refusal(response)
+                response = await self._answer("GET", path, params=params, timeout=timeout)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
         try:
-            if refusal:
-                raise refusal
             async with aclosing(self._lines(response, idle_seconds)) as lines:
                 yield lines
         finally:
@@ -229,23 +227,36 @@ class ApiSession:
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
         retries = MAX_RETRIES
         while True:
-            async with self._in_flight, await self._send(method, path, **arguments) as response:
-                refusal = await self._refusal(response)
-                if refusal is None:
+            try:
+                async with self._in_flight, await self._answer(method, path, **arguments) as response:
                     return await response.read()
-            if isinstance(refusal, Unauthorized) and await self._reload():
-                continue
-            if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
-                raise refusal
+            except ApiError as refusal:
+                if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
+                    raise
+                delay = refusal.retry_after
             retries -= 1
-            await asyncio.sleep(min(refusal.retry_after, MAX_RETRY_AFTER_SECONDS))
+            await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
+
+    async def _answer(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
+        """Return the answer if it is a success; raise it if not.
+
+        Credentials that are refused are loaded anew, once. So are missing ones: `kubernetes` goes on without when an
+        exec plugin fails.
+        """
+        response = await self._send(method, path, **arguments)
+        refusal = await _refusal(response)
+        anonymous = self._access is not None and self._access.anonymous
+        doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
+        if doubtful and await self._reload():
+            response = await self._send(method, path, **arguments)
+            refusal = await _refusal(response)
+        if refusal:
+            raise refusal
+        return response
 
     async def _send(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
-        await self.connect()
-        await self._authorize()
-        access = self._access
-        if access is None:
-            raise AssertionError("connect sets the access or raises")
+        access = self._access or await self.connect()
+        await self._authorize(access)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
@@ -263,15 +274,6 @@ class ApiSession:
             proxy=access.proxy,
             allow_redirects=False,
             **arguments,
-        )
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError | None:
-        """Return the error that the answer stands for, or None for a success."""
-        if response.status < 300:
-            return None
-        after = response.headers.get("Retry-After", "")
-        return error_for(
-            response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None
         )
 
     async def _lines(self, response: aiohttp.ClientResponse, idle_seconds: float) -> AsyncGenerator[bytes, None]:
@@ -295,10 +297,11 @@ class ApiSession:
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
-    async def _load_access(self) -> None:
-        self._access = await asyncio.to_thread(load_access, self._kubeconfig, self._context)
+    async def _load_access(self) -> Access:
+        self._access = access = await asyncio.to_thread(load_access, self._kubeconfig, self._context)
         self._loaded_at = asyncio.get_running_loop().time()
         self._header_until = 0.0
+        return access
 
     async def _reload(self) -> bool:
         """Load the credentials anew, and tell whether that was done; another request may just have done it."""
@@ -308,14 +311,14 @@ class ApiSession:
             await self._load_access()
             return True
 
-    async def _authorize(self) -> None:
+    async def _authorize(self, access: Access) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() < self._header_until:
             return
         async with self._loading:
-            if loop.time() < self._header_until or self._access is None:
-                return
-            value = await asyncio.to_thread(self._access.authorization)
+            if loop.time() < self._header_until:
+                return  # another request did it while this one waited
+            value = await asyncio.to_thread(access.authorization)
             self._header = {"Authorization": value} if value else {}
             self._header_until = loop.time() + AUTHORIZATION_SECONDS
 
@@ -331,3 +334,11 @@ class ApiSession:
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
         return ApiUnreachable(f"no answer from {self._url}: {error or type(error).__name__}; {advice}")
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:
+    """Return the error that the answer stands for, or None for a success."""
+    if response.status < 300:
+        return None
+    after = response.headers.get("Retry-After", "")
+    return error_for(response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None)
