@@ -147,7 +147,7 @@ class World:
         self._connection[who] += 1
         number = self._connection[who]
         if who == CLOUD:
-            self._carry_out_cloud(self.cloud.connected(number, 0))
+            self._carry_out_cloud(self.cloud.announce(number, 0))
         else:
             self._carry_out(self.agents[who], self.agents[who].link.connected(number, self.now, 0))
         for message in list(self._retained.values()):
