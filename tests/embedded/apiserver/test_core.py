@@ -175,6 +175,37 @@ def test_rules_are_accepted_and_not_evaluated() -> None:
     assert server.ask("POST", DATASETS, dataset("a")).code == 201
 
 
+@pytest.mark.parametrize("media", ["application/json", "application/yaml"])
+def test_half_a_surrogate_pair_is_replaced(media: str) -> None:
+    server = PureServer()
+    text = json.dumps(dataset("a", nodeName="X")).replace("X", "\\ud800 \\ud83d\\ude00")
+    answer = server.core.handle(Request("POST", DATASETS, content_type=media, body=text.encode()), server.now)
+    assert isinstance(answer, Response)
+    assert isinstance(answer.body, dict)
+    assert answer.body["spec"]["nodeName"] == "\ufffd \U0001f600"
+
+
+def test_times_in_yaml_stay_text() -> None:
+    server = PureServer()
+    text = "apiVersion: contract.neptune.io/v1alpha1\nkind: Dataset\nmetadata: {name: a}\nspec: {url: /a, format: txt, "
+    text += "since: 2026-01-01T00:00:00Z}"
+    asked = Request("POST", DATASETS, content_type="application/yaml", body=text.encode())
+    answer = server.core.handle(asked, server.now)
+    assert isinstance(answer, Response)
+    assert isinstance(answer.body, dict)
+    assert answer.body["spec"]["since"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("free", ["NaN", "[" * 50_000 + "]" * 50_000, '{"a":' * 600 + "1" + "}" * 600])
+def test_body_that_python_reads_and_json_does_not_allow_is_a_bad_request(free: str) -> None:
+    server = PureServer()
+    text = json.dumps(dataset("a", free={"x": "X"})).replace('"X"', free)
+    answer = server.core.handle(Request("POST", DATASETS, body=text.encode()), server.now)
+    assert isinstance(answer, Response)
+    assert answer.code == 400
+    assert server.ask("GET", f"{DATASETS}/a").code == 404
+
+
 def test_server_is_one_function_of_request_and_time() -> None:
     server = PureServer()
     assert isinstance(server.core, ApiServer)
