@@ -110,6 +110,15 @@ def test_versions_of_a_crd_share_their_objects() -> None:
     assert server.call("GET", f"{CRDS}/datasets.{GROUP}")["status"]["storedVersions"] == ["v1alpha1", "v1"]
 
 
+def test_version_that_is_no_longer_served_is_gone() -> None:
+    server = PureServer()
+    one = CRD["spec"]["versions"][0]
+    for served, code in ((True, 200), (False, 404)):
+        versions = [one, {**one, "name": "v1", "storage": False, "served": served}]
+        server.call("PATCH", f"{CRDS}/datasets.{GROUP}", {"spec": {"versions": versions}})
+        assert server.ask("GET", DATASETS.replace("v1alpha1", "v1")).code == code
+
+
 def test_cluster_scoped_kind_has_no_namespace() -> None:
     server = PureServer()
     spec = {**CRD["spec"], "group": "wide.example", "scope": "Cluster", "names": {"kind": "Thing", "plural": "things"}}

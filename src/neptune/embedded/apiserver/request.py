@@ -252,9 +252,8 @@ def number(query: Mapping[str, str], name: str) -> int:
 
 def _parse(data: bytes, *, is_yaml: bool) -> Any:
     try:
-        value = json.loads(
-            data, parse_constant=_no_json
-        )  # first for YAML too: kubectl sends JSON there, and this is a hundred times faster
+        # JSON first for YAML too: kubectl sends it there, and it is read a hundred times faster.
+        value = json.loads(data, parse_constant=_no_json)
     except ValueError:
         if not is_yaml:
             raise
