@@ -16,7 +16,7 @@ import pytest
 from tests.support.doors import (
     NO_API_SERVER,
     NO_BROKER,
-    NO_CONTROL_PLANE,
+    NO_KUBECTL,
     NO_MOSQUITTO,
     Door,
     Way,
@@ -27,7 +27,7 @@ from tests.support.doors import (
 from tests.support.kubectl import kubectl
 from tests.support.mosquitto import ANYBODY, Broker, Mosquitto
 
-from neptune.testing.binaries import Binaries, find_binaries
+from neptune.testing.binaries import Binaries, find_binaries, find_kubectl
 from neptune.testing.envtest import ControlPlane
 from neptune.testing.gobuild import BuildError, build
 
@@ -68,16 +68,17 @@ def _missing(doors: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def binaries(request: pytest.FixtureRequest) -> Binaries:
     """Give the executables of a control plane, built if need be, to a test that starts its own."""
-    found = find_binaries(os.environ)
-    if found is None:
+    lacking = ""
+    if find_binaries(os.environ) is None:
         capture = request.config.pluginmanager.getplugin("capturemanager")
         try:
             with capture.global_and_fixture_disabled():  # minutes of silence would look like a hang
                 build(os.environ)
         except BuildError as error:
-            _missing(f"{NO_CONTROL_PLANE} ({error})")
-        found = find_binaries(os.environ)
-        assert found is not None
+            lacking = str(error)
+    found = find_binaries(os.environ)
+    if found is None:
+        _missing(f"no control plane of our own: {lacking}")
     return found
 
 
@@ -110,6 +111,8 @@ def kubeconfig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def namespace(kubeconfig: Path) -> str:
     """Give a namespace of the test's own. It stays: no controller would empty it."""
+    if find_kubectl(os.environ) is None:
+        _missing(NO_KUBECTL)
     name = f"test-{uuid.uuid4().hex[:10]}"
     kubectl("create", "namespace", name, kubeconfig=kubeconfig)
     return name

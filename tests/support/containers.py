@@ -1,17 +1,20 @@
 """An API server and a broker in containers, where Docker answers. The one door to testcontainers.
 
-Imported only when this way is taken: the library costs half a second and needs Docker's client.
+Imported only when this way is tried: the library costs half a second and needs Docker's client.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import contextlib
+import gc
+import warnings
 from typing import TYPE_CHECKING
 
 import docker
 from docker.errors import DockerException
 from testcontainers.community.k3s import K3SContainer
-from testcontainers.community.mqtt import MosquittoContainer
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,30 +23,44 @@ if TYPE_CHECKING:
 
 def docker_answers() -> bool:
     """Tell whether a Docker daemon answers now."""
-    try:
-        client = docker.from_env(timeout=5)
-    except DockerException:
-        return False
-    try:
-        return bool(client.ping())
-    except (DockerException, OSError):
-        return False
-    finally:
-        client.close()
+    with warnings.catch_warnings():
+        # Docker's client leaves the socket of a refused connection to the collector, which warns of it.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            with contextlib.closing(docker.from_env(timeout=5)) as client:
+                return bool(client.ping())
+        except (DockerException, OSError):
+            return False
+        finally:
+            gc.collect()
 
 
-@contextmanager
+@contextlib.contextmanager
 def k3s(image: str, folder: Path) -> Iterator[Path]:
     """Run a k3s server; the value is an administrator's kubeconfig inside `folder`."""
-    with K3SContainer(image) as container:
+    container = K3SContainer(image)
+    with warnings.catch_warnings():
+        # The library waits for k3s in a way that it has itself deprecated; warnings are errors here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        container.start()
+    try:
         kubeconfig = folder / "k3s.kubeconfig"
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(container.config_yaml())
         yield kubeconfig
+    finally:
+        container.stop()
 
 
-@contextmanager
+@contextlib.contextmanager
 def mosquitto(image: str) -> Iterator[tuple[str, int]]:
     """Run a broker that lets everybody in; the value is its host and port."""
-    with MosquittoContainer(image) as container:
-        yield container.get_container_host_ip(), container.get_exposed_port(MosquittoContainer.MQTT_PORT)
+    container = (
+        DockerContainer(image)
+        # A file of the image: a listener on all of the container's addresses, no names or passwords.
+        .with_command("mosquitto -c /mosquitto-no-auth.conf")
+        .with_exposed_ports(1883)
+        .waiting_for(LogMessageWaitStrategy("mosquitto version .* running"))
+    )
+    with container:
+        yield container.get_container_host_ip(), container.get_exposed_port(1883)

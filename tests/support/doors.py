@@ -21,7 +21,7 @@ from neptune.testing.gobuild import RECIPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-K3S_IMAGE = "rancher/k3s:v1.36.3-k3s1"
+K3S_IMAGE = "rancher/k3s:v1.36.4-k3s1"
 MOSQUITTO_IMAGE = "eclipse-mosquitto:2"
 
 #: Where Debian keeps servers; a user's PATH may not lead there.
@@ -31,10 +31,7 @@ NO_API_SERVER = (
     "no API server: set NEPTUNE_TEST_KUBECONFIG, or KUBEBUILDER_ASSETS to a folder with etcd and"
     " kube-apiserver, or start Docker, or install Go and run `make envtest`"
 )
-NO_CONTROL_PLANE = (
-    "this test restarts its API server, so it needs etcd and kube-apiserver as executables:"
-    " set KUBEBUILDER_ASSETS, or install Go and run `make envtest`"
-)
+NO_KUBECTL = "no kubectl: put one into PATH or KUBEBUILDER_ASSETS, or install Go and run `make envtest`"
 NO_BROKER = (
     "no MQTT broker: set NEPTUNE_TEST_BROKER to host:port, or install mosquitto (on Debian, `make envtest` as"
     " root does), or start Docker"

@@ -110,16 +110,17 @@ def test_failed_start_says_why_and_leaves_no_process(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_servers_die_with_a_parent_that_is_killed() -> None:
+def test_servers_die_with_a_parent_that_is_killed(binaries: Binaries) -> None:
     script = """
-import os, time
-from neptune.testing.binaries import find_binaries
+import pathlib, sys, time
+from neptune.testing.binaries import Binaries
 from neptune.testing.envtest import ControlPlane
-plane = ControlPlane(find_binaries(os.environ)).start()
+plane = ControlPlane(Binaries(*map(pathlib.Path, sys.argv[1:]))).start()
 print(*plane.pids, plane.kubeconfig.parent, flush=True)
 time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-c", script, str(binaries.etcd), str(binaries.kube_apiserver)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         *pids, folder = parent.stdout.readline().split()
         parent.kill()

@@ -52,7 +52,7 @@ class ControlPlane:
         self._apiserver: Process | None = None
 
     def start(self) -> Self:
-        """Start both servers and return when the API server is ready: about five seconds.
+        """Start both servers and return when the API server is ready, in two to five seconds.
 
         Raises:
             ProcessError: a server ended or did not get ready; both are stopped then.
@@ -73,7 +73,7 @@ class ControlPlane:
         return self
 
     def stop(self) -> None:
-        """Stop both servers and delete their data. Nothing when they do not run."""
+        """Stop both servers and delete their data. A second call does nothing."""
         self.stop_apiserver(graceful=True)
         if self._etcd is not None:
             self._etcd.stop(seconds=STOP_SECONDS)
@@ -187,9 +187,13 @@ class ControlPlane:
         ]
 
     def _ready(self) -> bool:
+        # The server is ready before its own loop has made the namespace that everybody uses first.
+        return self._answers("/readyz") and self._answers("/api/v1/namespaces/default")
+
+    def _answers(self, path: str) -> bool:
         connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=2, context=self._tls)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
