@@ -201,7 +201,9 @@ def body(request: Request) -> Any:
     """
     media = media_type(request.content_type)
     if media not in ("", "application/json", "application/yaml", APPLY) and not media.endswith("+json"):
-        raise unsupported_media_type(("application/json", "application/yaml"))
+        # kubectl's typed commands (create namespace, create configmap...) send protobuf.
+        hint = "application/yaml; this server reads no protobuf, use kubectl create -f or kubectl apply -f"
+        raise unsupported_media_type(("application/json", hint if media.endswith("protobuf") else "application/yaml"))
     try:
         return _parse(request.body, is_yaml=media.endswith("yaml"))
     except (ValueError, yaml.YAMLError) as error:
