@@ -245,3 +245,11 @@ async def test_crd_that_makes_no_sense_is_invalid(api_server: Server, change: di
     made = await api_server.http.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
     assert (made.code, made.body["reason"]) == (422, "Invalid")
     assert field in {cause["field"] for cause in made.body["details"]["causes"]}
+
+
+async def test_groups_of_kubernetes_are_protected(api_server: Server) -> None:
+    spec = {**CRD["spec"], "group": "events.k8s.io", "names": {"kind": "Thing", "plural": "things"}}
+    body = {**CRD, "metadata": {"name": "things.events.k8s.io"}, "spec": spec}
+    made = await api_server.http.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
+    assert made.code == 422
+    assert "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups" in made.body["message"]

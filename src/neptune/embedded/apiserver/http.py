@@ -120,6 +120,7 @@ class EmbeddedApiServer:
     def write_kubeconfig(self, path: Path) -> None:
         """Write a kubeconfig for this server, readable by its owner only."""
         path.touch(mode=0o600)
+        path.chmod(0o600)
         path.write_text(yaml.safe_dump(self.kubeconfig(), sort_keys=False))
 
     async def _serve(self, asked: web.Request) -> web.StreamResponse:
