@@ -194,6 +194,16 @@ def test_half_a_surrogate_pair_is_replaced(media: str) -> None:
     assert answer.body["spec"]["nodeName"] == "\ufffd \U0001f600"
 
 
+@pytest.mark.parametrize("text", ["a: &x [*x]", "a: !!set {b}", "a: .nan", "a: !!binary YQ==", "a: [", "{1: [2]: 3}"])
+def test_yaml_that_is_no_json_is_a_bad_request(text: str) -> None:
+    server = PureServer()
+    answer = server.core.handle(
+        Request("POST", DATASETS, content_type="application/yaml", body=text.encode()), server.now
+    )
+    assert isinstance(answer, Response)
+    assert answer.code == 400
+
+
 def test_times_in_yaml_stay_text() -> None:
     server = PureServer()
     text = "apiVersion: contract.neptune.io/v1alpha1\nkind: Dataset\nmetadata: {name: a}\nspec: {url: /a, format: txt, "

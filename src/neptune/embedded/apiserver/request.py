@@ -206,7 +206,7 @@ def body(request: Request) -> Any:
         raise unsupported_media_type(("application/json", hint if media.endswith("protobuf") else "application/yaml"))
     try:
         return _parse(request.body, is_yaml=media.endswith("yaml"))
-    except (ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the body of the request cannot be read as {media or 'JSON'}: {error}") from error
 
 
@@ -259,7 +259,9 @@ def _parse(data: bytes, *, is_yaml: bool) -> Any:
     except ValueError:
         if not is_yaml:
             raise
-        value = yaml.load(data, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
+        read = yaml.load(data, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
+        # Through JSON, because YAML also has keys that are no strings, anchors that go round, sets and bytes.
+        value = json.loads(json.dumps(read), parse_constant=_no_json)
     if b"\\ud" in data.lower():
         # Half of a surrogate pair is no text. Go's decoder replaces it too.
         text = json.dumps(value, ensure_ascii=False)
