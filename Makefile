@@ -27,9 +27,19 @@ check: $(STAMP)
 envtest: $(STAMP)
 	$(BIN)/python -m tests.support.prepare
 
+test: envtest
+	$(BIN)/pytest
+
+# The main job on the embedded parts, with real processes: no cluster and no broker needed.
+demo: $(STAMP)
+	$(BIN)/neptune demo
+
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 # For maintainers: needs `uv`. Moves every pin to the newest release that pyproject.toml allows.
 constraints:

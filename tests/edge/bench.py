@@ -78,7 +78,7 @@ class Cloud:
         while True:
             event = await self._transport.next_event()
             if isinstance(event, Connected):
-                await self._publish(self.link.connected(event.connection, self._timestamp()))
+                await self._publish(self.link.announce(event.connection, self._timestamp()))
             if isinstance(event, Received):
                 await self._publish(self.link.received(event, self._clock.monotonic(), self._timestamp()))
 

@@ -93,6 +93,14 @@ class Values:
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
+    def for_log(self) -> dict[str, Any]:
+        """Return what was set, and not left at its default, for one line in the log."""
+        return {
+            name.replace("-", "_"): _shown(value)
+            for name, value in self.values.items()
+            if self.sources[name] != "default"
+        }
+
     def table(self) -> str:
         """Return a line a setting: name, value and source, in columns."""
         rows = [(name, _shown(value), self.sources[name]) for name, value in self.values.items()]

@@ -8,6 +8,7 @@ Neighbours: `agent` calls it, in a thread, one call at a time.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -248,3 +249,12 @@ def _locked(folder: Path) -> int:
             f"state directory {folder} is in use by another agent: give each agent its own --state-dir"
         ) from error
     return lock
+
+
+def stored_uids(directory: Path) -> set[str]:
+    """Return the uids of the objects on disk, beside a running agent if need be; none before it first stored any."""
+    path = directory / _FILE
+    if not path.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+        return {uid for (uid,) in database.execute("SELECT uid FROM objects")}

@@ -91,8 +91,8 @@ class CloudLink:
         """Return what the broker should say when that connection breaks."""
         return self._announcement(online=False, connection=connection, timestamp=timestamp)
 
-    def connected(self, connection: int, timestamp: int) -> list[Action]:
-        """A connection is up: announce the cloud; nodes that hear of a new epoch ask for everything."""
+    def announce(self, connection: int, timestamp: int) -> list[Action]:
+        """Say that the cloud is there and ready; nodes that hear of a new epoch ask for everything."""
         return [Publish(self._announcement(online=True, connection=connection, timestamp=timestamp))]
 
     def received(self, message: Received, now: float, timestamp: int) -> list[Action]:

@@ -1,0 +1,61 @@
+"""`cloud-controller`: beside a Kubernetes API, tells nodes what to count and writes what they counted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+from neptune import __version__, log
+from neptune.cli import broker, edge_settings
+from neptune.cli.main import run_program
+from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole
+from neptune.clock import SystemClock
+from neptune.controllers.app import DEFAULT_WORKERS, CloudController
+from neptune.runtime import Client
+
+SETTINGS = (
+    *BROKER,
+    Setting("client-id", "this controller's name at the broker (default: neptune-cloud-HOSTNAME)"),
+    Setting("kubeconfig", "how to reach the API server (default: as kubectl, or as a pod)", metavar="FILE"),
+    Setting("context", "the context in that file (default: its current one)"),
+    Setting("namespace", "serve the objects of one namespace (default: of all)"),
+    Setting("workers", "reconciles that run at a time, in each direction", DEFAULT_WORKERS, whole(1, 1000), "N"),
+    *LOGGING,
+)
+PROGRAM = Program(
+    "cloud-controller",
+    "Keeps Kubernetes Datasets in step with edge nodes, over an MQTT broker.",
+    __version__,
+    SETTINGS,
+    epilog="Each flag is also a variable (--log-level: NEPTUNE_LOG_LEVEL) and a key in the TOML file.",
+    also_known=edge_settings.SETTINGS,
+)
+
+
+def main() -> None:
+    """Run the program and end the process."""
+    sys.exit(run_program(PROGRAM, _serve))
+
+
+async def _serve(values: Values, stop: asyncio.Event) -> None:
+    client_id = values["client-id"] or f"neptune-cloud-{socket.gethostname()}"
+    transport = broker.transport(values, client_id)
+    client = Client(values["kubeconfig"], context=values["context"])
+    controller = CloudController(
+        client,
+        transport,
+        SystemClock(),
+        topic_prefix=values["topic-prefix"],
+        namespace=values["namespace"] or "",
+        workers=values["workers"],
+    )
+    log.get_logger().info("starting", version=__version__, **values.for_log())
+    try:
+        await controller.serve(stop)
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Puts the cloud controller together: the one place here that names all parts.
+
+    API server -> cache -> downstream -> link -> transport -> nodes
+    nodes -> transport -> link -> mailbox -> upstream -> API server
+
+Neighbours: `cli.cloud_controller` makes the client and the transport and calls `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from neptune.api import Dataset
+from neptune.clock import Clock
+from neptune.controllers.dataset.downstream import Downstream, desired
+from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
+from neptune.controllers.link import Link
+from neptune.protocol.cloud import CloudLink
+from neptune.protocol.messages import DesiredObject
+from neptune.protocol.topics import Topics
+from neptune.runtime import Cache, Client, Keys, Manager, Predicate, Query
+from neptune.transport import Transport
+
+#: Reconciles of each kind that run at a time: what one API server answers without queueing.
+DEFAULT_WORKERS = 8
+
+
+class CloudController:
+    """All parts of one cloud controller.
+
+    Args:
+        client: the API server; closed by whoever made it.
+        transport: the way to the nodes; opened and closed here.
+        topic_prefix: where topics begin, as the nodes have it.
+        workers: reconciles of each direction that run at a time.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        transport: Transport,
+        clock: Clock,
+        *,
+        topic_prefix: str,
+        namespace: str = "",
+        workers: int = DEFAULT_WORKERS,
+    ) -> None:
+        self.manager = Manager(client, clock=clock)
+        cache = self.manager.cache
+        cache.watch(Dataset, namespace)
+        cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])
+        cache.index(Dataset, NODE_INDEX, lambda dataset: [dataset.spec.node_name])
+        # Whoever started later is the later cloud; nodes compare epochs for equality only.
+        core = CloudLink(
+            epoch=int(clock.now().timestamp() * 1000),
+            topics=Topics(topic_prefix),
+            objects_of=lambda node: objects_of(cache, node),
+        )
+        self.link = Link(
+            core,
+            transport,
+            clock,
+            object_of=lambda node, uid: object_of(cache, node, uid),
+        )
+        downstream, upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        nodes = Keys()
+        self.link.on_report = upstream.take
+        self.link.on_presence = lambda node: nodes.name(
+            dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
+        )
+        # Runnables start when the cache is complete.
+        self.manager.add(self.link.announce)
+        query = Query(Dataset, namespace)
+        self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
+        self.manager.controller(
+            query,
+            upstream.reconcile,
+            name="upstream",
+            workers=workers,
+            sources=[upstream.mailbox],
+            predicates=[only_reports],
+        )
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then finish what was begun and say goodbye to the nodes.
+
+        The link runs from the start: while the cache is not complete it answers nodes that they must ask again.
+        """
+        link = asyncio.create_task(self.link.run(), name="link")
+        serving = asyncio.create_task(self.manager.serve(), name="manager")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([link, serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await self.manager.stop()
+            await serving
+        finally:
+            for task in (stopping, link):
+                task.cancel()
+            await asyncio.gather(link, stopping, return_exceptions=True)
+
+
+#: A change of the object is no reason to write a report again; its arrival is, and a conflict comes back by itself.
+only_reports = Predicate(lambda _change: False)
+
+
+def objects_of(cache: Cache, node: str) -> list[DesiredObject]:
+    """Return everything that a node should have, by name, so that its answer is the same each time."""
+    datasets = cache.list(Dataset, index=NODE_INDEX, value=node)
+    return [desired(dataset) for dataset in sorted(datasets, key=lambda dataset: dataset.key)]
+
+
+def object_of(cache: Cache, node: str, uid: str) -> DesiredObject | None:
+    """Return the object with that uid if it is that node's, else None."""
+    dataset = find(cache, uid)
+    return desired(dataset) if dataset is not None and dataset.spec.node_name == node else None

@@ -1,0 +1,1 @@
+"""The Dataset controllers: `downstream` tells nodes what to count, `upstream` writes what they counted."""

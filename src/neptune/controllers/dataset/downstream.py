@@ -1,0 +1,110 @@
+"""Downstream: what a user wants counted reaches the node that owns the data.
+
+Level-based: whatever happened, a pass compares the Dataset with what its status says the node has, pushes if they
+differ, and looks again until the node has answered. Pushes only make it quick: a node that missed them all gets
+everything by its next `get`. Neighbours: `link` sends; `upstream` sets `observedGeneration` when the node answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neptune.api import Dataset, ResourceKey
+from neptune.clock import Clock
+from neptune.controllers.dataset import status
+from neptune.controllers.link import Link
+from neptune.protocol.messages import DesiredObject
+from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
+from neptune.runtime import Context, RequeueAfter
+
+KIND = Dataset.resource.kind
+#: A node that counts a small file answers sooner than this; writing "waiting" before would only double the writes.
+PATIENCE_SECONDS = 0.25
+#: How long to wait for an answer before pushing again (seconds): first, and at most.
+REPUSH_BASE_SECONDS, REPUSH_MAX_SECONDS = 5.0, 60.0
+
+
+def desired(dataset: Dataset) -> DesiredObject:
+    """Return what a node gets to know of a Dataset: the spec, and which object and generation it is."""
+    meta = dataset.metadata
+    return DesiredObject(KIND, meta.namespace, meta.name, meta.uid, meta.generation, dataset.spec.to_dict())
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was last pushed for a key. Lost with the process, which costs nothing: a new cloud makes nodes ask."""
+
+    node: str
+    uid: str
+    generation: int = 0
+    times: int = 0
+    next_at: float = 0.0
+
+
+class Downstream:
+    """The reconciler. One instance serves all workers: a key is never with two of them."""
+
+    def __init__(self, link: Link, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._sent: dict[ResourceKey, _Sent] = {}
+
+    async def reconcile(self, ctx: Context, key: ResourceKey) -> RequeueAfter | None:
+        """Bring the node that owns the data, and the status, in step with the Dataset."""
+        dataset = ctx.cache.get(Dataset, key)
+        sent = self._release_former_owner(key, dataset)
+        if dataset is None or sent is None:
+            return None
+        now = self._clock.now()
+        if not sent.node:
+            status.show_no_node(dataset, now)
+            await ctx.client.status.patch(dataset)
+            return None
+        state = self._link.core.presence.state(sent.node)
+        if dataset.status.observed_generation == dataset.metadata.generation:
+            return await self._watch_over(ctx, dataset, state)
+        wait = self._push(sent, dataset.metadata.generation) if state is NodeState.ONLINE else None
+        if state is not NodeState.ONLINE or sent.times > 1 or (wait or 0) > PATIENCE_SECONDS:
+            status.show_waiting(dataset, state, now)
+            await ctx.client.status.patch(dataset)
+        # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
+        return None if wait is None else RequeueAfter(wait)
+
+    def _release_former_owner(self, key: ResourceKey, dataset: Dataset | None) -> _Sent | None:
+        """Tell the node that had the object, if another has it now, and return the note on the present owner."""
+        sent = self._sent.get(key)
+        if sent and (dataset is None or (sent.node, sent.uid) != (dataset.spec.node_name, dataset.metadata.uid)):
+            del self._sent[key]
+            if sent.node:
+                self._link.push(sent.node, sent.uid)
+            sent = None
+        if sent is None and dataset is not None:
+            sent = self._sent[key] = _Sent(dataset.spec.node_name, dataset.metadata.uid)
+        return sent
+
+    def _push(self, sent: _Sent, generation: int) -> float:
+        """Push when it is time, and return the seconds until the next look."""
+        now = self._clock.monotonic()
+        if sent.generation != generation:
+            sent.generation, sent.times, sent.next_at = generation, 0, now
+        if sent.next_at > now:
+            return sent.next_at - now
+        self._link.push(sent.node, sent.uid)
+        pause = min(REPUSH_MAX_SECONDS, REPUSH_BASE_SECONDS * 2.0 ** min(sent.times, 8))
+        sent.times += 1
+        sent.next_at = now + pause
+        return PATIENCE_SECONDS if sent.times == 1 else pause
+
+    async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState) -> RequeueAfter | None:
+        """The node has answered: only its presence matters now."""
+        connected_at = self._link.connected_at
+        if state is NodeState.ONLINE or connected_at is None:
+            return None
+        if state is NodeState.NEVER_SEEN:
+            # This process is young: the node gets the time that a flapping one has to show itself.
+            left = connected_at + DEBOUNCE_SECONDS - self._clock.monotonic()
+            if left > 0:
+                return RequeueAfter(left)
+        status.show_node_offline(dataset, self._clock.now())
+        await ctx.client.status.patch(dataset)
+        return None

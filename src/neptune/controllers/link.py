@@ -1,0 +1,165 @@
+"""The cloud's end of the link, alive: carries events to `protocol.cloud.CloudLink` and its actions to the transport.
+
+Invariant: what waits for a node is bounded by that node's objects, and what is sent is read at the moment of sending:
+one slow broker neither grows memory nor sends yesterday's state. Nodes do not wait for each other.
+Neighbours: the downstream reconciler calls `push`, the upstream one `settle`; `app` puts them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from neptune.clock import Clock
+from neptune.log import get_logger
+from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Publish, Reported, Warn
+from neptune.protocol.messages import DesiredObject, Verdict
+from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
+
+log = get_logger()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What should go to one node next."""
+
+    answer: list[Publish] = field(default_factory=list)
+    pushes: set[str] = field(default_factory=set)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class Link:
+    """Runs a `CloudLink` over a transport.
+
+    `object_of` returns the object with that uid if it is that node's now, else None: the node is told to forget it.
+    `on_report` and `on_presence` are called on the loop and must not block.
+    """
+
+    def __init__(
+        self,
+        core: CloudLink,
+        transport: Transport,
+        clock: Clock,
+        *,
+        object_of: Callable[[str, str], DesiredObject | None],
+    ) -> None:
+        self.core = core
+        self.on_report: Callable[[Reported], None] = lambda reported: None
+        self.on_presence: Callable[[str], None] = lambda node: None
+        #: The monotonic time at which the present connection came up, or None without one.
+        self.connected_at: float | None = None
+        self._transport = transport
+        self._clock = clock
+        self._object_of = object_of
+        self._connection = 0
+        self._waiting: dict[str, _Waiting] = {}
+        self._senders: dict[str, asyncio.Task[None]] = {}
+        self._last_trouble = ""
+
+    async def run(self) -> None:
+        """Serve nodes until cancelled; then say goodbye to them."""
+        session = Session(self.core.topics.filters_of_cloud(), lambda number: self.core.will(number, self._timestamp()))
+        await self._transport.open(session)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(self._wake_at()):
+                        event = await self._transport.next_event()
+                except TimeoutError:
+                    self._carry_out(self.core.expire(self._clock.monotonic()))
+                else:
+                    self._on_event(event)
+        except TransportClosed:
+            pass
+        finally:
+            for sender in list(self._senders.values()):
+                sender.cancel()
+            await self._transport.close(self.core.will(self._connection, self._timestamp()))
+
+    async def announce(self) -> None:
+        """All objects are known from now on: tell the nodes, those that were told to wait among them."""
+        self.core.is_ready = True
+        if self.connected_at is not None:
+            self._carry_out(self.core.announce(self._connection, self._timestamp()))
+
+    def push(self, node: str, uid: str) -> None:
+        """Tell a node soon what that object is now: its spec, or that the node has to forget it."""
+        self._for(node).pushes.add(uid)
+
+    def settle(self, node: str, verdict: Verdict) -> None:
+        """Tell a node soon what became of its report."""
+        self._for(node).verdicts.append(verdict)
+
+    def _wake_at(self) -> float | None:
+        deadline = self.core.presence.next_deadline()
+        if deadline is None:
+            return None
+        return asyncio.get_running_loop().time() + max(0.0, deadline - self._clock.monotonic())
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Connected(connection):
+                log.info("broker connected", connection=connection)
+                self._connection, self._last_trouble = connection, ""
+                self.connected_at = self._clock.monotonic()
+                if self.core.is_ready:
+                    self._carry_out(self.core.announce(connection, self._timestamp()))
+            case Disconnected(reason, retry):
+                self.connected_at = None
+                if reason != self._last_trouble:
+                    log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
+                self._last_trouble = reason
+            case Received():
+                self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        answers: dict[str, list[Publish]] = {}
+        for action in actions:
+            match action:
+                case Publish(message):
+                    parsed = self.core.topics.parse(message.topic)
+                    # The announcement goes to everybody; it waits under the name that no node has.
+                    answers.setdefault(parsed[0] if parsed else "", []).append(action)
+                case PresenceChanged(node):
+                    log.info("node presence", node=node, state=self.core.presence.state(node).value)
+                    self.on_presence(node)
+                case Reported():
+                    self.on_report(action)
+                case Warn(warning, node, reason):
+                    log.warning(warning, node=node, reason=reason)
+        for node, answer in answers.items():
+            # A newer answer makes an older one useless: the node asked again.
+            self._for(node).answer = answer
+
+    def _for(self, node: str) -> _Waiting:
+        if node not in self._senders:
+            self._senders[node] = asyncio.create_task(self._send(node), name=f"send to {node or 'all'}")
+        return self._waiting.setdefault(node, _Waiting())
+
+    async def _send(self, node: str) -> None:
+        try:
+            while waiting := self._waiting.pop(node, None):
+                for publish in self._messages(node, waiting):
+                    outcome = await self._transport.publish(publish.message)
+                    if outcome is Published.DENIED:
+                        log.error(
+                            "broker refused a publish", topic=publish.message.topic,
+                            remedy="let this user write to the topics of every node (deploy/broker)",
+                        )  # fmt: skip
+        finally:
+            del self._senders[node]
+
+    def _messages(self, node: str, waiting: _Waiting) -> list[Publish]:
+        now = self._timestamp()
+        found = {uid: self._object_of(node, uid) for uid in sorted(waiting.pushes)}
+        objects = [item for item in found.values() if item is not None]
+        deleted = [uid for uid, item in found.items() if item is None]
+        return [
+            *waiting.answer,
+            *self.core.push(node, objects, deleted, now),
+            *self.core.settle(node, waiting.verdicts, now),
+        ]
+
+    def _timestamp(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)

@@ -1,0 +1,274 @@
+"""Owns a program's controllers: starts what they stand on before them, and stops it after them.
+
+Invariant: nothing reconciles before every cache holds its first list, and everything is stopped inside a deadline.
+An API server that is away is waited for; it never ends the program.
+
+    start:  probes, caches, (synced), runnables, sources, workers      stop:  workers, runnables, caches, probes, client
+
+Neighbours: `controller`, `cache` and `client` are its parts; a program or a test owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from neptune.api.meta import R
+from neptune.clock import Clock, SystemClock
+from neptune.log import get_logger
+from neptune.runtime.cache import Cache
+from neptune.runtime.client import Client, Query
+from neptune.runtime.controller import (
+    DEFAULT_TIMEOUT_SECONDS,
+    DEFAULT_WORKERS,
+    Context,
+    Controller,
+    Reconcile,
+    controller_name,
+)
+from neptune.runtime.metrics import Metrics
+from neptune.runtime.predicates import Test
+from neptune.runtime.server import Check, ProbeServer
+from neptune.runtime.sources import Source
+
+#: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
+STOP_SECONDS = 30.0
+
+
+class Runnable(Protocol):
+    """Something that runs beside the controllers until it is cancelled."""
+
+    async def run(self) -> None:
+        """Run until cancelled. Returning early is allowed; raising ends the manager."""
+        ...
+
+
+class Manager:
+    """Runs controllers over one shared cache.
+
+    Args:
+        client: what to talk through; by default one is made, and closed in the end.
+        kubeconfig: for the client that is made; by default found as kubectl would, or in a pod.
+        listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
+        clock: the time, for tests.
+        stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
+    """
+
+    def __init__(
+        self,
+        client: Client | None = None,
+        *,
+        kubeconfig: str | os.PathLike[str] | None = None,
+        listen: str = "",
+        clock: Clock | None = None,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        self._owns_client = client is None
+        self.client = client or Client(kubeconfig)
+        self._clock = clock or SystemClock()
+        #: What the controllers read. Declare further kinds and indexes here.
+        self.cache = Cache(self.client, self._clock)
+        self.metrics = Metrics()
+        #: Named conditions of `/readyz`; add your own.
+        self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
+        self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
+        self._stop_seconds = stop_seconds
+        self._names: set[str] = set()
+        self._log = get_logger()
+        self._plans: list[Callable[[Context], Controller[Any]]] = []
+        self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._stopping = asyncio.Event()
+        self._started = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+
+    def controller(
+        self,
+        cls: type[R] | Query[R],
+        reconcile: Reconcile,
+        *,
+        name: str = "",
+        workers: int = DEFAULT_WORKERS,
+        predicates: Sequence[Test] = (),
+        sources: Sequence[Source] = (),
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
+
+        The arguments are those of `Controller`. Two controllers of one kind share its cache and need a `name` each.
+
+        Raises:
+            ValueError: there is a controller of that name.
+        """
+        query = cls if isinstance(cls, Query) else Query(cls)
+        name = name or controller_name(query)
+        if name in self._names:
+            raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
+        self._names.add(name)
+        self.cache.watch(
+            query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
+        )
+        self._plans.append(
+            lambda context: Controller(
+                context,
+                query,
+                reconcile,
+                name,
+                self.metrics,
+                workers=workers,
+                predicates=predicates,
+                sources=sources,
+                timeout_seconds=timeout_seconds,
+            )
+        )
+
+    def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
+        """Run an async function, or an object with `async run()`, from when the caches are synced until the stop."""
+        run = runnable if callable(runnable) else runnable.run
+        self._runnables.append((getattr(runnable, "__qualname__", type(runnable).__qualname__), run))
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, in an event loop of its own. A second signal ends the process at once.
+
+        Raises:
+            SettingsError: there is no usable kubeconfig.
+            Exception: whatever a runnable raised.
+        """
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            for number in signals:
+                loop.remove_signal_handler(number)
+            self._log.info("stopping on a signal, a second one ends at once")
+            self._stopping.set()
+
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, stop)
+        await self.serve()
+
+    async def start(self) -> None:
+        """Start in the running loop and return once the workers work; for as long as the server is away.
+
+        Raises:
+            SettingsError: there is no usable kubeconfig.
+        """
+        self._serving = asyncio.create_task(self.serve(), name="manager")
+        started = asyncio.create_task(self._started.wait())
+        try:
+            await asyncio.wait([self._serving, started], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        finally:
+            started.cancel()
+        if self._serving.done():
+            await self._serving
+
+    async def stop(self) -> None:
+        """Stop what `start` or `serve` started, in order, and wait for its end.
+
+        Raises:
+            Exception: whatever a runnable raised.
+        """
+        self._stopping.set()
+        if self._serving:
+            await self._serving
+
+    async def serve(self) -> None:
+        """Start, run until `stop` is called or this is cancelled, and stop in order. Once a manager.
+
+        Raises:
+            SettingsError: there is no usable kubeconfig.
+            Exception: whatever a runnable raised.
+        """
+        loop = asyncio.get_running_loop()
+        context = Context(self.client, self.cache, self._clock, self._log, loop)
+        controllers: list[Controller[Any]] = []
+        parts: dict[str, list[asyncio.Task[None]]] = {"caches": [], "runnables": [], "workers": []}
+        try:
+            await self.client.connect()
+            controllers += [plan(context) for plan in self._plans]
+            self.ready["workers"] = lambda: not any(controller.is_stuck() for controller in controllers)
+            if self._probes:
+                await self._probes.start()
+            parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
+            synced = loop.create_task(self.cache.wait_synced(), name="first lists")
+            if await self._first_of(synced, parts):
+                self._start_rest(controllers, parts)
+                self._log.info("started", controllers=[controller.name for controller in controllers])
+                self._started.set()
+                await self._first_of(None, parts)
+        finally:
+            await self._stop(controllers, parts)
+
+    def _start_rest(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
+        loop = asyncio.get_running_loop()
+        for name, run in self._runnables:
+            parts["runnables"].append(loop.create_task(_awaited(run), name=name))
+        for controller in controllers:
+            controller.start_sources()
+        for controller in controllers:
+            parts["workers"].append(loop.create_task(controller.run(), name=controller.name))
+
+    async def _first_of(self, awaited: asyncio.Task[None] | None, parts: dict[str, list[asyncio.Task[None]]]) -> bool:
+        """Wait for `awaited`, for the stop or for a part to fail; tell whether it was `awaited`."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            pending: set[asyncio.Task[Any]] = {task for tasks in parts.values() for task in tasks} | {stopping}
+            if awaited:
+                pending.add(awaited)
+            while stopping in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                if awaited in done:
+                    return True
+            return False
+        finally:
+            stopping.cancel()
+            if awaited:
+                awaited.cancel()
+
+    @property
+    def probe_port(self) -> int | None:
+        """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
+        return self._probes.port if self._probes else None
+
+    async def _stop(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
+        deadline = asyncio.get_running_loop().time() + self._stop_seconds
+        for controller in controllers:
+            controller.drain()
+        await self._finish(parts["workers"], deadline, cancel=False)
+        for tasks in (parts["workers"], parts["runnables"], parts["caches"]):
+            await self._finish(tasks, deadline, cancel=True)
+        if self._probes:
+            await self._probes.stop()
+        if self._owns_client:
+            await self.client.close()
+        self._log.info("stopped")
+
+    async def _finish(self, tasks: list[asyncio.Task[None]], deadline: float, *, cancel: bool) -> None:
+        running = [task for task in tasks if not task.done()]
+        if not running:
+            return
+        if cancel:
+            for task in running:
+                task.cancel()
+        remaining = deadline - asyncio.get_running_loop().time()
+        # A moment even past the deadline: a cancelled task needs one to end.
+        ended, late = await asyncio.wait(running, timeout=max(remaining, 0.1))
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()):
+                self._log.error("failed while stopping", part=task.get_name(), problem=str(error))
+        for task in late:
+            self._log.warning("does not stop in time", part=task.get_name(), cancelled=cancel)
+
+
+async def _awaited(run: Callable[[], Awaitable[None]]) -> None:
+    await run()

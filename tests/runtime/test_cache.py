@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import structlog
+
+from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
+from neptune.runtime import Cache, Change, Client, DecodeError, NotWatched
+from neptune.runtime.watch import Deleted, Listed, Stored, snapshot
+from tests.runtime.widgets import Widget, eventually, item, key, widget
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache(Client())
+
+
+def listed(*names: str) -> Listed[Widget]:
+    return Listed([widget(name) for name in names])
+
+
+def test_reading_a_kind_that_nobody_watches_is_an_error(cache: Cache) -> None:
+    with pytest.raises(NotWatched, match=r"cache\.watch\(Widget\)"):
+        cache.get(Widget, key("a"))
+
+
+def test_each_reader_gets_a_copy_of_its_own(cache: Cache) -> None:
+    cache.watch(Widget).apply(Listed([widget("a", size=1)]))
+    first = cache.get(Widget, key("a"))
+    assert first is not None
+    first.spec.size = 2
+    second = cache.get(Widget, key("a"))
+    assert second is not None
+    assert second.spec.size == 1
+    assert cache.get(Widget, key("b")) is None
+
+
+def test_the_same_query_is_one_informer_and_another_query_another(cache: Cache) -> None:
+    assert cache.watch(Widget) is cache.watch(Widget)
+    assert cache.watch(Widget) is not cache.watch(Widget, label_selector="a=b")
+
+
+def test_managed_fields_are_not_kept(cache: Cache) -> None:
+    raw = item("a")
+    raw["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    assert b"managedFields" not in snapshot(Widget, raw).raw
+
+
+def test_handlers_see_the_state_before_and_after(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    seen: list[tuple[str, str | None, str | None, bool]] = []
+
+    def handler(change: Change[Widget]) -> None:
+        old, new = (each.version if each else None for each in (change.old, change.new))
+        seen.append((change.key.name, old, new, change.initial))
+
+    informer.subscribe(handler)
+    informer.apply(listed("a", "b"))
+    informer.apply(Stored(widget("a", 2)))
+    informer.apply(Stored(widget("a", 2)))
+    informer.apply(Deleted(widget("a", 3)))
+    informer.apply(listed("c"))
+    assert seen == [
+        ("a", None, "1", True),
+        ("b", None, "1", True),
+        ("a", "1", "2", False),
+        ("a", "3", None, False),
+        ("b", "1", None, False),
+        ("c", None, "1", False),
+    ]
+
+
+def test_a_late_handler_is_told_what_is_there(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    informer.apply(listed("a"))
+    seen: list[str] = []
+    informer.subscribe(lambda change: seen.append(change.key.name))
+    assert seen == ["a"]
+
+
+def test_a_handler_that_fails_does_not_keep_the_change_from_the_others(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    seen: list[str] = []
+    informer.subscribe(lambda change: seen.append(str(1 / (change.new is None))))
+    informer.subscribe(lambda change: seen.append(change.key.name))
+    with structlog.testing.capture_logs() as logs:
+        informer.apply(listed("a"))
+    assert seen == ["a"]
+    assert [entry["event"] for entry in logs] == ["handler failed"]
+
+
+def test_an_index_follows_changes_and_deletions(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    informer.apply(Listed([widget("a", color="red"), widget("b", color="red")]))
+    cache.index(Widget, "color", lambda each: [each.spec.color])
+
+    def names(color: str) -> list[str]:
+        return sorted(each.metadata.name for each in cache.list(Widget, index="color", value=color))
+
+    assert names("red") == ["a", "b"]
+    informer.apply(Stored(widget("a", 2, color="blue")))
+    informer.apply(Deleted(widget("b", 2)))
+    assert (names("red"), names("blue")) == ([], ["a"])
+    with pytest.raises(NotWatched, match="no index 'shape'"):
+        cache.list(Widget, index="shape", value="round")
+
+
+def test_an_index_function_that_fails_leaves_the_object_out_of_that_index_only(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    cache.index(Widget, "share", lambda each: [str(6 // each.spec.size)])
+    with structlog.testing.capture_logs() as logs:
+        informer.apply(Listed([widget("none", size=0), widget("two", size=2)]))
+    assert [entry["event"] for entry in logs] == ["index failed, object left out of it"]
+    assert [each.metadata.name for each in cache.list(Widget, index="share", value="3")] == ["two"]
+    assert len(cache.list(Widget)) == 2
+
+
+def test_an_object_that_does_not_fit_spoils_only_itself(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    cache.index(Widget, "color", lambda each: [each.spec.color])
+    with structlog.testing.capture_logs() as logs:
+        informer.apply(Listed([widget("bad", size="many"), widget("good", size=1)]))
+        for _ in range(3):
+            assert [each.metadata.name for each in cache.list(Widget)] == ["good"]
+    assert len(logs) == 1
+    assert "ns/bad" in logs[0]["problem"]
+    with pytest.raises(DecodeError, match="ns/bad"):
+        cache.get(Widget, key("bad"))
+    assert cache.undecodable(Widget) == {key("bad")}
+    informer.apply(Stored(widget("bad", 2, size=3)))
+    assert cache.undecodable(Widget) == set()
+    assert len(cache.list(Widget)) == 2
+
+
+def test_list_keeps_to_a_namespace(cache: Cache) -> None:
+    cache.watch(Widget).apply(listed("a"))
+    assert cache.list(Widget, "elsewhere") == []
+    assert len(cache.list(Widget, "ns")) == 1
+
+
+@pytest.fixture
+async def running(client: Client, namespace: str) -> AsyncIterator[Cache]:
+    cache = Cache(client)
+    cache.watch(Dataset, namespace)
+    task = asyncio.create_task(cache.run())
+    await cache.wait_synced()
+    yield cache
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_the_cache_follows_a_real_api_server(client: Client, running: Cache, namespace: str) -> None:
+    name = ResourceKey(namespace, "a")
+    assert running.has_synced(Dataset)
+    assert running.list(Dataset) == []
+    created = await client.create(
+        Dataset(
+            metadata=ObjectMeta(namespace=namespace, name="a"),
+            spec=DatasetSpec(url="/data/a", format="txt", node_name="edge0"),
+        )
+    )
+    cached = await eventually(lambda: running.get(Dataset, name))
+    cached.status.number_of_samples = 3
+    await client.status.patch(cached)
+    await eventually(lambda: (found := running.get(Dataset, name)) and found.status.number_of_samples == 3)
+    await client.delete(created)
+    await eventually(lambda: running.get(Dataset, name) is None)
+
+
+async def test_a_kind_declared_while_running_is_watched_too(client: Client, running: Cache, namespace: str) -> None:
+    informer = running.watch(Dataset, namespace, label_selector="a=b")
+    await asyncio.wait_for(informer.synced.wait(), 10)

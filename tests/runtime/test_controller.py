@@ -1,0 +1,298 @@
+"""Controllers over a cache that the test fills; no server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+
+from neptune.api.meta import ResourceKey
+from neptune.clock import SystemClock
+from neptune.log import get_logger
+from neptune.runtime import (
+    Cache,
+    Client,
+    Conflict,
+    Context,
+    Controller,
+    GenerationChanged,
+    Informer,
+    Mailbox,
+    Query,
+    RequeueAfter,
+    TerminalError,
+)
+from neptune.runtime.metrics import Metrics
+from neptune.runtime.watch import Listed, Stored
+from tests.runtime.widgets import Widget, eventually, key, widget
+
+
+@asynccontextmanager
+async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[Widget]]:
+    client = Client()
+    context = Context(client, Cache(client), SystemClock(), get_logger(), asyncio.get_running_loop())
+    controller = Controller(context, Query(Widget), reconcile, "widgets", Metrics(), **options)
+    controller.start_sources()
+    task = asyncio.create_task(controller.run())
+    try:
+        yield context.cache.watch(Widget)
+    finally:
+        controller.drain()
+        await asyncio.wait_for(task, 5)
+
+
+async def test_reconcile_is_called_with_the_key_and_finds_the_object() -> None:
+    sizes: list[int | None] = []
+
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        found = ctx.cache.get(Widget, key)
+        sizes.append(found.spec.size if found else None)
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a", size=3)]))
+        await eventually(lambda: sizes == [3])
+        informer.apply(Listed([]))
+        await eventually(lambda: sizes == [3, None])
+
+
+async def test_a_key_is_never_in_two_calls_and_runs_again_when_it_changed_meanwhile() -> None:
+    running, most, calls = 0, 0, 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal running, most, calls
+        running, calls = running + 1, calls + 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    async with controlling(reconcile, workers=4) as informer:
+        informer.apply(Listed([widget("a", 1)]))
+        await eventually(lambda: running)
+        for version in range(2, 6):
+            informer.apply(Stored(widget("a", version)))
+        await eventually(lambda: calls == 2)
+    assert (most, calls) == (1, 2)
+
+
+async def test_workers_run_side_by_side() -> None:
+    together = asyncio.Barrier(3)
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        await asyncio.wait_for(together.wait(), 5)
+
+    async with controlling(reconcile, workers=3) as informer:
+        informer.apply(Listed([widget(name) for name in "abc"]))
+        await eventually(lambda: together.n_waiting == 0)
+
+
+async def test_an_exception_is_logged_and_the_call_made_again_after_a_growing_delay() -> None:
+    times: list[float] = []
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        times.append(time.monotonic())
+        if len(times) < 4:
+            raise OSError("disk")
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: len(times) == 4)
+    assert times[1] - times[0] >= 0.005
+    assert times[3] - times[2] >= 0.02
+    assert len(logs) == 3
+    assert logs[0].items() >= {"controller": "widgets", "namespace": "ns", "name": "a", "log_level": "error"}.items()
+    assert logs[0]["reconcile_id"] != logs[1]["reconcile_id"]
+
+
+async def test_a_terminal_error_is_not_tried_again_until_the_object_changes() -> None:
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        raise TerminalError("no such format")
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a", 1)]))
+        await eventually(lambda: calls == 1)
+        await asyncio.sleep(0.05)
+        assert calls == 1
+        informer.apply(Stored(widget("a", 2)))
+        await eventually(lambda: calls == 2)
+
+
+async def test_a_conflict_is_routine_and_tried_again() -> None:
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Conflict(409, "Conflict", "changed")
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: calls == 2)
+    assert [entry["log_level"] for entry in logs] == ["info"]
+
+
+async def test_requeue_after_calls_again_in_that_time() -> None:
+    times: list[float] = []
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> RequeueAfter | None:
+        times.append(time.monotonic())
+        return RequeueAfter(0.03) if len(times) == 1 else None
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: len(times) == 2)
+    assert times[1] - times[0] >= 0.03
+
+
+async def test_a_call_past_its_deadline_is_cancelled_and_made_again() -> None:
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await asyncio.Event().wait()
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile, timeout_seconds=0.02) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: calls == 2)
+    assert "took longer than its 0.02 s" in str(logs[0])
+
+
+async def test_a_plain_function_runs_in_a_thread_and_reaches_the_client_through_the_loop() -> None:
+    threads: list[str] = []
+
+    async def on_the_loop() -> str:
+        return threading.current_thread().name
+
+    def reconcile(ctx: Context, _key: ResourceKey) -> None:
+        threads.extend([threading.current_thread().name, ctx.wait(on_the_loop())])
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: len(threads) == 2)
+    assert threads[0].startswith("widgets")
+    assert threads[1] == "MainThread"
+
+
+async def test_a_thread_past_its_deadline_keeps_its_key_until_it_returns() -> None:
+    running, most, calls = 0, 0, 0
+    release = threading.Event()
+
+    def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal running, most, calls
+        running, calls = running + 1, calls + 1
+        most = max(most, running)
+        release.wait(5)
+        running -= 1
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile, timeout_seconds=0.02) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: logs)
+            assert "a thread cannot be stopped" in logs[0]["event"]
+            assert calls == 1
+            release.set()
+            await eventually(lambda: calls == 2)
+    assert most == 1
+
+
+async def test_ctx_wait_on_the_loop_itself_is_refused_since_it_would_never_end() -> None:
+    errors: list[str] = []
+
+    async def reconcile(ctx: Context, _key: ResourceKey) -> None:
+        with pytest.raises(RuntimeError, match="write: await") as raised:
+            ctx.wait(asyncio.sleep(0))
+        errors.append(str(raised.value))
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: errors)
+
+
+async def test_a_cancellation_from_inside_the_function_does_not_cost_a_worker() -> None:
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise asyncio.CancelledError
+
+    async with controlling(reconcile, workers=1) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: calls == 2)
+
+
+async def test_another_answer_than_none_or_requeue_after_is_an_error() -> None:
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> Any:
+        return 5
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: logs)
+    assert "return None or RequeueAfter" in str(logs[0])
+
+
+async def test_predicates_keep_changes_away_and_a_broken_one_lets_them_pass() -> None:
+    keys: list[str] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        keys.append(key.name)
+
+    def broken(change: Any) -> bool:
+        return bool(1 / (change.key.name != "c"))
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile, predicates=[GenerationChanged(), broken]) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: keys == ["a"])
+            informer.apply(Stored(widget("a", 2)))
+            informer.apply(Stored(widget("b")))
+            informer.apply(Stored(widget("c")))
+            await eventually(lambda: len(keys) == 3)
+    assert keys == ["a", "b", "c"]
+    assert [entry["event"] for entry in logs] == ["predicate failed, change passes"]
+
+
+async def test_a_change_overtakes_the_initial_list() -> None:
+    keys: list[str] = []
+    gate = asyncio.Event()
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        await gate.wait()
+        keys.append(key.name)
+
+    async with controlling(reconcile, workers=1) as informer:
+        informer.apply(Listed([widget(name) for name in "abc"]))
+        informer.apply(Stored(widget("new")))
+        await asyncio.sleep(0)
+        gate.set()
+        await eventually(lambda: len(keys) == 4)
+    assert keys.index("new") <= 1
+
+
+async def test_a_mailbox_wakes_the_controller_with_its_key() -> None:
+    box = Mailbox[int]()
+    values: list[int | None] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        values.append(box.take(key))
+
+    async with controlling(reconcile, sources=[box]):
+        box.put(key("a"), 7)
+        await eventually(lambda: values == [7])

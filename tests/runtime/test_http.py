@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+
+from neptune.errors import SettingsError
+from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
+from neptune.runtime.http import load_access
+from tests.runtime.widgets import (
+    Namespace,
+    Widget,
+    faulty_server,
+    item,
+    key,
+    listing,
+    new_widget,
+    status,
+    streaming,
+    write_kubeconfig,
+)
+
+NEVER = streaming()
+
+
+def answers(*each: Callable[[web.Request], object]) -> Callable[[web.Request], object]:
+    """Give one answer after the other, the last one for ever."""
+    left = list(each)
+
+    async def answer(request: web.Request) -> object:
+        return await (left.pop(0) if len(left) > 1 else left[0])(request)  # type: ignore[misc]  # all are async
+
+    return answer
+
+
+async def list_from(tmp_path: Path, answer: object, **user: object) -> tuple[int, object]:
+    """List once, and return the number of requests that it took and the names or the error."""
+    async with faulty_server(tmp_path, on_list=answer, on_watch=NEVER, **user) as server:  # type: ignore[arg-type]  # untyped answers
+        client = Client(server.kubeconfig)
+        try:
+            listed = await client.list(Widget)
+        except ApiError as error:
+            return server.count("list"), error
+        finally:
+            await client.close()
+        return server.count("list"), [each.metadata.name for each in listed.items]
+
+
+async def test_429_is_repeated_after_the_time_that_the_server_names(tmp_path: Path) -> None:
+    busy = status(429, "TooManyRequests", **{"Retry-After": "0"})
+    assert await list_from(tmp_path, answers(busy, busy, listing(item("a")))) == (3, ["a"])
+
+
+async def test_429_is_not_repeated_for_ever_nor_without_a_time(tmp_path: Path) -> None:
+    count, error = await list_from(tmp_path, status(429, "TooManyRequests", **{"Retry-After": "0"}))
+    assert (count, type(error)) == (4, TooManyRequests)
+    count, error = await list_from(tmp_path, status(429, "TooManyRequests"))
+    assert (count, type(error)) == (1, TooManyRequests)
+
+
+async def test_a_refusal_is_not_repeated(tmp_path: Path) -> None:
+    count, error = await list_from(tmp_path, status(403, "Forbidden"))
+    assert (count, type(error)) == (1, Forbidden)
+    count, error = await list_from(tmp_path, status(500, "InternalError"))
+    assert (count, type(error)) == (1, ServerError)
+
+
+async def cut(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.close()
+    return web.Response()
+
+
+async def test_a_get_whose_connection_breaks_is_repeated_once(tmp_path: Path) -> None:
+    assert await list_from(tmp_path, answers(cut, listing(item("a")))) == (2, ["a"])
+    count, error = await list_from(tmp_path, cut)
+    assert (count, type(error)) == (2, ApiUnreachable)
+
+
+async def test_a_post_or_patch_whose_connection_breaks_is_not_repeated(tmp_path: Path) -> None:
+    async with faulty_server(tmp_path, on_list=cut, on_watch=NEVER) as server:
+        client = Client(server.kubeconfig)
+        with pytest.raises(ApiUnreachable):
+            await client.create(new_widget("a"))
+        assert server.count("POST") == 1
+        await client.close()
+
+
+async def test_a_server_that_never_answers_ends_in_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.REQUEST_SECONDS", 0.05)
+    count, error = await list_from(tmp_path, NEVER)
+    assert (count, type(error)) == (1, ApiUnreachable)
+    assert "http://127.0.0.1:" in str(error)
+
+
+async def test_nobody_listening_ends_in_an_error_that_says_what_to_check(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        client = Client(write_kubeconfig(tmp_path / "config", url))
+        with pytest.raises(ApiUnreachable, match="check that the API server runs") as raised:
+            await client.get(Widget, key("a"))
+        assert url in str(raised.value)
+        await client.close()
+
+
+async def test_the_token_goes_with_each_request_and_is_read_again_after_a_401(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    token = tmp_path / "token"
+    token.write_text("old")
+    seen = []
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Authorization"])
+        if seen[-1] == "Bearer old":
+            token.write_text("new")
+            return await status(401, "Unauthorized")(request)
+        return await listing(item("a"))(request)
+
+    assert await list_from(tmp_path, guarded, tokenFile=str(token)) == (2, ["a"])
+    assert seen == ["Bearer old", "Bearer new"]
+
+
+async def test_a_401_that_stays_is_an_error_after_one_look_for_better_credentials(tmp_path: Path) -> None:
+    count, error = await list_from(tmp_path, status(401, "Unauthorized"), token="t")
+    assert (count, type(error)) == (1, Unauthorized)
+
+
+async def test_an_exec_plugin_gives_the_token_without_blocking_the_loop(tmp_path: Path) -> None:
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "from-plugin"},
+    }
+    code = f"import time; time.sleep(0.3); print({json.dumps(credential)!r})"
+    plugin = {"apiVersion": credential["apiVersion"], "command": sys.executable, "args": ["-c", code]}
+    seen = []
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers.get("Authorization"))
+        return await listing()(request)
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    assert await list_from(tmp_path, guarded, exec=plugin) == (1, [])
+    ticking.cancel()
+    assert seen == ["Bearer from-plugin"]
+    assert ticks > 15
+
+
+async def test_an_exec_plugin_that_failed_is_run_again_when_the_server_refuses_the_anonymous(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    credential = tmp_path / "credential"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [str(credential)]}
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if "Authorization" in request.headers:
+            return await listing(item("a"))(request)
+        answer = {"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "status": {"token": "t"}}
+        credential.write_text(json.dumps(answer))
+        return await status(403, "Forbidden")(request)
+
+    assert await list_from(tmp_path, guarded, exec=plugin) == (2, ["a"])
+
+
+async def test_a_certificate_of_another_authority_is_refused_unless_told_not_to_look(
+    kubeconfig: Path, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster = config["clusters"][0]["cluster"]
+    for name in ("certificate-authority", "certificate-authority-data"):
+        cluster.pop(name, None)
+    path = tmp_path / "config"
+    path.write_text(json.dumps(config))
+    client = Client(path)
+    with pytest.raises(ApiUnreachable, match="check certificate-authority"):
+        await client.list(Namespace)
+    await client.close()
+    cluster["insecure-skip-tls-verify"] = True
+    path.write_text(json.dumps(config))
+    client = Client(path)
+    assert (await client.list(Namespace)).items
+    await client.close()
+
+
+def test_a_missing_kubeconfig_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"no kubeconfig at .*nowhere: pass its path"):
+        load_access(tmp_path / "nowhere")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "elsewhere"))
+    with pytest.raises(SettingsError, match="elsewhere"):
+        load_access()
+
+
+@pytest.mark.parametrize("content", ["", "just text", "a: [", "{}", "- 1", "contexts: 3\ncurrent-context: a"])
+def test_a_malformed_kubeconfig_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=f"kubeconfig {path} cannot be used"):
+        load_access(path)
+
+
+def test_a_context_that_is_not_there_is_named_and_another_can_be_chosen(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    with pytest.raises(SettingsError, match=r"nope.*kubectl config use-context"):
+        load_access(path, "nope")
+    config = json.loads(path.read_text())
+    del config["current-context"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(SettingsError, match="current-context"):
+        load_access(path)
+    assert load_access(path, "test").url == "http://127.0.0.1:1"
+
+
+def test_kubeconfig_variable_may_list_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}{os.pathsep}{path}")
+    assert load_access().url == "http://127.0.0.1:1"
+
+
+def test_loading_leaves_the_models_and_apis_of_kubernetes_alone(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    load_access(path)
+    assert not [
+        name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))
+    ]

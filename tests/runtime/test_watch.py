@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+
+from neptune.clock import SystemClock
+from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query, TooManyRequests
+from neptune.runtime.cache import Informer
+from neptune.runtime.watch import Backoff, ListWatch, WatchCore
+from tests.runtime.widgets import FaultyServer, Widget, eventually, faulty_server, item, key, listing, status, streaming
+
+RNG = random.Random(1)  # noqa: S311  # repeatable
+
+
+def event(kind: str, name: str, version: int) -> dict[str, Any]:
+    return {"type": kind, "object": item(name, version)}
+
+
+GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}}
+
+
+@asynccontextmanager
+async def informer_of(server: FaultyServer) -> AsyncIterator[Informer[Widget]]:
+    client = Client(server.kubeconfig)
+    query = Query(Widget)
+    informer = Informer(query)
+    task = asyncio.create_task(ListWatch(client, query, informer.apply, SystemClock()).run())
+    try:
+        yield informer
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await client.close()
+
+
+def in_turn(*each: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+    left = list(each)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await (left.pop(0) if len(left) > 1 else left[0])(request)
+
+    return answer
+
+
+def test_the_delay_doubles_to_30_s_and_starts_again_after_two_quiet_minutes() -> None:
+    for seed in range(200):
+        backoff = Backoff(random.Random(seed))  # noqa: S311  # repeatable
+        now, delays = 0.0, []
+        for _ in range(10):
+            delays.append(backoff.next(now))
+            now += delays[-1]
+        assert 0.8 < delays[0] <= 1.6
+        assert delays[0] + delays[1] >= 3.0  # one retry, no more, in the first three seconds
+        assert max(delays) <= 30.0
+        assert min(delays[-3:]) >= 25.0
+        assert backoff.next(now + 121) <= 1.6
+
+
+def test_only_an_expired_version_or_a_missing_kind_makes_it_list_again() -> None:
+    core = WatchCore(Backoff(RNG))
+    core.listed("5")
+    for error in (ApiUnreachable("no"), Forbidden(403, "Forbidden", "no")):
+        core.failed(error, now=0)
+        assert core.version == "5"
+    for other in (Gone(410, "Expired", "no"), NotFound(404, "NotFound", "no")):
+        core.listed("5")
+        core.failed(other, now=0)
+        assert core.version == ""
+
+
+def test_a_cause_is_new_once_until_it_changes_or_heals() -> None:
+    core = WatchCore(Backoff(RNG))
+    core.listed("5")
+    away, forbidden = ApiUnreachable("port 1"), Forbidden(403, "Forbidden", "no")
+    assert [core.failed(error, now=0)[1] for error in (away, ApiUnreachable("port 2"), forbidden, away)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert core.saw("6")
+    assert not core.saw("7")
+    assert core.failed(away, now=0)[1]
+
+
+def test_a_good_list_does_not_heal_a_watch_that_always_fails() -> None:
+    core = WatchCore(Backoff(RNG))
+    expired = Gone(410, "Expired", "no")
+    core.listed("5")
+    assert core.failed(expired, now=0)[1]
+    assert not core.listed("6")
+    assert not core.failed(expired, now=0)[1]
+    away = ApiUnreachable("no")
+    core.version = ""
+    assert core.failed(away, now=0)[1]
+    assert core.listed("7")
+
+
+def test_the_server_may_ask_for_a_longer_delay_up_to_30_s() -> None:
+    core = WatchCore(Backoff(RNG))
+    assert core.failed(TooManyRequests(429, "TooManyRequests", "no", retry_after=20), now=0)[0] == 20
+    assert core.failed(TooManyRequests(429, "TooManyRequests", "no", retry_after=999), now=0)[0] == 30
+
+
+async def test_it_lists_then_follows_every_change(tmp_path: Path) -> None:
+    changes = streaming(event("ADDED", "b", 11), event("MODIFIED", "a", 12), event("DELETED", "b", 13))
+    async with (
+        faulty_server(tmp_path, on_list=listing(item("a")), on_watch=changes) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: (found := informer.get(key("a"))) and found.version == "12")
+        await eventually(lambda: informer.get(key("b")) is None)
+        assert [verb for verb, _ in server.requests] == ["list", "watch"]
+
+
+async def test_an_expired_version_is_listed_again_and_what_vanished_meanwhile_is_told(tmp_path: Path) -> None:
+    lists = in_turn(listing(item("a"), item("b")), listing(item("b"), version=20))
+    gone: list[str] = []
+    async with (
+        faulty_server(tmp_path, on_list=lists, on_watch=in_turn(streaming(GONE), streaming())) as server,
+        informer_of(server) as informer,
+    ):
+        informer.subscribe(lambda change: gone.append(change.key.name) if change.new is None else None)
+        await eventually(lambda: gone)
+        assert gone == ["a"]
+        assert server.count("list") == 2
+
+
+async def test_after_a_cut_it_watches_from_the_last_version_seen_without_listing(tmp_path: Path) -> None:
+    versions: list[str] = []
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        versions.append(request.query["resourceVersion"])
+        bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "15"}}}
+        return await streaming(bookmark, hold=len(versions) > 1)(request)
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=watch) as server, informer_of(server):
+        await eventually(lambda: len(versions) == 2)
+        assert versions == ["10", "15"]
+        assert server.count("list") == 1
+
+
+async def test_a_failing_watch_is_no_storm(tmp_path: Path) -> None:
+    async def requests_in_three_seconds(watch: Any, name: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with faulty_server(folder, on_list=listing(), on_watch=watch) as server, informer_of(server):
+            await eventually(lambda: server.count("watch"))
+            before = len(server.requests)
+            await asyncio.sleep(2.9)
+            assert len(server.requests) - before <= 2, name
+            assert server.count("watch") == 2, name
+
+    async with asyncio.TaskGroup() as group:  # side by side, since each takes its time
+        group.create_task(requests_in_three_seconds(status(403, "Forbidden"), "403"))
+        group.create_task(requests_in_three_seconds(status(500, "InternalError"), "500"))
+        group.create_task(requests_in_three_seconds(streaming(hold=False), "empty"))
+        group.create_task(requests_in_three_seconds(streaming(GONE, hold=False), "410"))
+
+
+async def test_a_silent_watch_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neptune.runtime.client.WATCH_IDLE_SECONDS", 0.05)
+    with structlog.testing.capture_logs() as logs:
+        async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server, informer_of(server):
+            await eventually(lambda: server.count("watch") == 2)
+    assert "not even a bookmark" in logs[0]["problem"]
+
+
+async def test_a_kind_that_is_not_installed_is_said_once_and_found_when_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    missing = status(404, "NotFound")
+    lists = in_turn(missing, missing, missing, listing(item("a")))
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            faulty_server(tmp_path, on_list=lists, on_watch=streaming()) as server,
+            informer_of(server) as informer,
+        ):
+            await eventually(informer.synced.is_set)
+    assert [entry["event"] for entry in logs] == ["cannot watch, trying again", "watching again"]
+    assert "the API server does not know widgets.example.com: apply" in logs[0]["problem"]
+
+
+async def test_a_user_without_the_right_is_told_which_one(tmp_path: Path) -> None:
+    denied = status(403, "Forbidden", 'User "a" cannot list resource "widgets"')
+    with structlog.testing.capture_logs() as logs:
+        async with faulty_server(tmp_path, on_list=denied, on_watch=streaming()) as server, informer_of(server):
+            await eventually(lambda: logs)
+    assert 'User "a" cannot list' in logs[0]["problem"]
+    assert "grant get, list and watch on widgets.example.com" in logs[0]["problem"]
+
+
+async def test_a_watch_that_is_refused_for_an_old_token_goes_on_with_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    token = tmp_path / "token"
+    token.write_text("old")
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        token.write_text("new")
+        if request.headers["Authorization"] == "Bearer old":
+            return await status(401, "Unauthorized")(request)
+        return await streaming(event("ADDED", "a", 11))(request)
+
+    async with (
+        faulty_server(tmp_path, on_list=listing(), on_watch=watch, tokenFile=str(token)) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: informer.get(key("a")))
+        assert [verb for verb, _ in server.requests] == ["list", "watch", "watch"]
+
+
+async def test_an_answer_that_is_not_kubernetes_is_said_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+
+    async def portal(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>please log in</html>")
+
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            faulty_server(
+                tmp_path, on_list=in_turn(portal, listing()), on_watch=in_turn(portal, streaming())
+            ) as server,
+            informer_of(server) as informer,
+        ):
+            await eventually(lambda: server.count("watch") == 2)
+            assert informer.synced.is_set()
+    problems = [entry["problem"] for entry in logs if entry["event"] == "cannot watch, trying again"]
+    assert len(problems) == 2
+    assert all("is a proxy on the way?" in each for each in problems)
