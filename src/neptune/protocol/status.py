@@ -24,6 +24,7 @@ class _Entry:
     backoff: Backoff
     #: When to send; 0 means now.
     due: float = 0.0
+    #: In the window: sent, and neither answered nor due again.
     unanswered: bool = False
 
 
@@ -54,16 +55,11 @@ class Outbox:
 
     def due(self, now: float) -> list[StatusReport]:
         """Return what should be sent at `now`, within the window, and start waiting for its verdicts."""
-        free = WINDOW - sum(entry.unanswered and entry.due > now for entry in self._entries.values())
-        reports: list[StatusReport] = []
         for entry in self._entries.values():
-            if len(reports) >= free:
-                break
-            if entry.due <= now:
-                entry.unanswered = True
-                entry.due = now + entry.backoff.next()
-                reports.append(entry.report)
-        return reports
+            entry.unanswered = entry.unanswered and entry.due > now
+        free = WINDOW - sum(entry.unanswered for entry in self._entries.values())
+        uids = [uid for uid, entry in self._entries.items() if not entry.unanswered and entry.due <= now][:free]
+        return [self._send(uid, now) for uid in uids]
 
     def settle(self, verdict: Verdict) -> bool:
         """Take a verdict; return whether it settled the latest report of that object."""
@@ -74,12 +70,25 @@ class Outbox:
         return True
 
     def next_due(self) -> float | None:
-        """Return when something has to be sent next, or None when everything is confirmed."""
+        """Return when something has to be sent next, or None when everything is confirmed.
+
+        While the window is full only those in it count: the others wait for a verdict, not for the time.
+        """
+        sent = [entry.due for entry in self._entries.values() if entry.unanswered]
+        if len(sent) >= WINDOW:
+            return min(sent)
         return min((entry.due for entry in self._entries.values()), default=None)
 
     def __len__(self) -> int:
         """Return how many statuses the cloud has not confirmed."""
         return len(self._entries)
+
+    def _send(self, uid: str, now: float) -> StatusReport:
+        # To the end of the line: where the cloud gives no verdict on some, the others still get their turn.
+        entry = self._entries[uid] = self._entries.pop(uid)
+        entry.unanswered = True
+        entry.due = now + entry.backoff.next()
+        return entry.report
 
     def _enqueue(self, uid: str) -> None:
         backoff = Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng)
