@@ -183,8 +183,10 @@ class NodeLink:
         self, header: Header, body: CloudPresence, retained: bool, now: float, timestamp: int
     ) -> list[Action]:
         # A birth that the broker replays is older than our subscription, and so than our question: it tells nothing.
-        # One from the epoch that has answered is a reconnect of the same cloud, which lost nothing.
-        if body.online and not retained and header.cloud_epoch != self.desired.epoch:
+        # One from the epoch that has answered is a reconnect of the same cloud, which lost nothing but a question that
+        # was asked while it was away.
+        is_asking = self._sync is not None and self._sync.assembly is not None
+        if body.online and not retained and (header.cloud_epoch != self.desired.epoch or is_asking):
             delay = self.rng.uniform(0, ROLL_CALL_SECONDS) if self.live else 0.0
             self._sync = _Sync(at=now + delay)
         return self.tick(now, timestamp)
