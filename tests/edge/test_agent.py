@@ -174,6 +174,27 @@ async def test_a_refused_publish_is_told_once_with_the_remedy(tmp_path: Path, fi
     assert "access list" in denied[0]["remedy"]
 
 
+class WitnessTransport(MemoryTransport):
+    """Remembers what was on the disk when a status was first handed to the broker."""
+
+    state_dir: Path
+    disk = b""
+
+    async def publish(self, message: Message) -> Published:
+        if message.topic.endswith("/status/update") and not self.disk:
+            self.disk = _disk(self.state_dir)
+        return await super().publish(message)
+
+
+async def test_a_number_is_on_the_disk_before_it_is_reported(tmp_path: Path, file: Path, broker: BrokerCore) -> None:
+    config, transport = settings(tmp_path), WitnessTransport(broker, NODE)
+    transport.state_dir = config.state_dir
+    async with running_cloud(memory(broker, "cloud"), TOPICS) as cloud, running_agent(transport, config):
+        await cloud.put(dataset(str(file)))
+        await eventually(lambda: cloud.samples() == 3)
+    assert b'"samples": 3' in transport.disk
+
+
 class SlowTransport(MemoryTransport):
     """A broker whose acknowledgements take for ever once it is told to."""
 

@@ -33,15 +33,15 @@ class Bench:
         assert ticket.uid == uid
         return ticket
 
-    def finish(self, ticket: Ticket, outcome: Checkpoint | Problem) -> News | None:
-        return self.schedule.finished(ticket, outcome, self.now, f"at {self.now}")
+    def finish(self, ticket: Ticket, outcome: Checkpoint | Problem, seconds: float = 0.0) -> News | None:
+        return self.schedule.finished(ticket, outcome, self.now, f"at {self.now}", cost_seconds=seconds)
 
     def count(self, samples: int, *, seconds: float = 0.0) -> News | None:
         """Look, count for so long, and finish."""
         ticket = self.look()
         self.schedule.begun(ticket, self.now)
         self.now += seconds
-        return self.finish(ticket, checkpoint(samples))
+        return self.finish(ticket, checkpoint(samples), seconds)
 
 
 @pytest.fixture
