@@ -62,9 +62,9 @@ class CloudController:
             clock,
             object_of=lambda node, uid: object_of(cache, node, uid),
         )
-        downstream, upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
         nodes = Keys()
-        self.link.on_report = upstream.take
+        self.link.on_report = self.upstream.take
         self.link.on_presence = lambda node: nodes.name(
             dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
         )
@@ -74,10 +74,10 @@ class CloudController:
         self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
         self.manager.controller(
             query,
-            upstream.reconcile,
+            self.upstream.reconcile,
             name="upstream",
             workers=workers,
-            sources=[upstream.mailbox],
+            sources=[self.upstream.mailbox],
             predicates=[only_deletions],
         )
 
