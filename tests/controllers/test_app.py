@@ -58,6 +58,20 @@ class Cluster:
         assert (await self.get(before.metadata.name)).metadata.resource_version == before.metadata.resource_version
 
 
+async def given(cluster: Cluster, node: Voice) -> str:
+    """Create a dataset of a node that is online, and return its uid when the node has heard of it."""
+    await node.birth()
+    made = await cluster.create(node=node.name)
+    await eventually(lambda: node.pushed)
+    return made.metadata.uid
+
+
+async def accepted(node: Voice, uid: str, number: int, *, seq: int = 1) -> None:
+    """Let a node report, and check that it was written."""
+    await node.report(report(uid, number, seq=seq))
+    assert (await node.verdict(seq)).code == 200
+
+
 def ready(dataset: Dataset) -> tuple[str, str]:
     return condition(dataset, "Ready")
 
@@ -151,12 +165,10 @@ async def test_a_hundred_datasets_cost_a_write_each(cluster: Cluster, broker: Br
 
 async def test_the_verdict_comes_only_after_the_write(cluster: Cluster, broker: BrokerCore) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        made = await cluster.create()
-        await eventually(lambda: node.pushed)
-        await node.report(report(made.metadata.uid, 3))
+        uid = await given(cluster, node)
+        await node.report(report(uid, 3))
         verdict = await node.verdict(1)
-        assert (verdict.uid, verdict.code) == (made.metadata.uid, 200)
+        assert (verdict.uid, verdict.code) == (uid, 200)
         assert (await cluster.get()).status.number_of_samples == 3
 
 
@@ -164,18 +176,16 @@ async def test_an_edit_goes_to_the_node_and_waits_in_sight_until_it_answers(
     cluster: Cluster, broker: BrokerCore
 ) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        made = await cluster.create()
-        await node.report(report(made.metadata.uid, 3))
-        await node.verdict(1)
+        uid = await given(cluster, node)
+        await accepted(node, uid, 3)
         await cluster.edit(url="/data/b.txt")
         await eventually(lambda: node.pushed[-1].generation == 2)
         waiting = await cluster.until(lambda dataset: ready(dataset) == ("Unknown", "WaitingForNode"), seconds=1.5)
         assert waiting.status.number_of_samples == 3
         assert condition(waiting, "NodeOnline") == ("True", "NodeOnline")
-        await node.report(report(made.metadata.uid, 4, seq=2, generation=1))
+        await node.report(report(uid, 4, seq=2, generation=1))
         assert (await node.verdict(2)).code == 409
-        await node.report(report(made.metadata.uid, 4, seq=3, generation=2))
+        await node.report(report(uid, 4, seq=3, generation=2))
         assert (await node.verdict(3)).code == 200
         assert counted(4)(await cluster.get())
 
@@ -193,15 +203,13 @@ async def test_a_silent_node_is_pushed_again(
 
 async def test_a_move_tells_both_nodes_and_shuts_the_first_one_up(cluster: Cluster, broker: BrokerCore) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as old, Node(broker, "edge1", number=9) as new:
-        await old.birth()
-        made = await cluster.create()
-        await old.report(report(made.metadata.uid, 3))
-        await old.verdict(1)
+        uid = await given(cluster, old)
+        await accepted(old, uid, 3)
         await cluster.edit(node_name="edge1")
         moved = await cluster.until(counted(9))
-        assert await eventually(lambda: old.deleted) == [made.metadata.uid]
+        assert await eventually(lambda: old.deleted) == [uid]
         assert [item.generation for item in new.pushed] == [2]
-        await old.report(report(made.metadata.uid, 77, seq=2, generation=2))
+        await old.report(report(uid, 77, seq=2, generation=2))
         assert (await old.verdict(2)).code == 403
         await cluster.stays(moved, seconds=0.3)
 
@@ -210,12 +218,10 @@ async def test_a_deleted_dataset_is_taken_back_and_its_late_report_finds_nothing
     cluster: Cluster, broker: BrokerCore
 ) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        made = await cluster.create()
-        await eventually(lambda: node.pushed)
-        await cluster.client.delete(made)
-        assert await eventually(lambda: node.deleted) == [made.metadata.uid]
-        await node.report(report(made.metadata.uid, 3))
+        uid = await given(cluster, node)
+        await cluster.client.delete(await cluster.get())
+        assert await eventually(lambda: node.deleted) == [uid]
+        await node.report(report(uid, 3))
         assert (await node.verdict(1)).code == 404
 
 
@@ -245,19 +251,16 @@ async def test_what_cannot_be_stored_is_refused_for_good_and_not_written(
     cluster: Cluster, broker: BrokerCore, wrong: dict[str, Any]
 ) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        made = await cluster.create()
-        await eventually(lambda: node.pushed)
+        uid = await given(cluster, node)
         before = await cluster.until(lambda dataset: dataset.status.conditions)
         with structlog.testing.capture_logs() as logs:
-            await node.report(report(made.metadata.uid, 3, **wrong))
+            await node.report(report(uid, 3, **wrong))
             verdict = await node.verdict(1)
         assert verdict.code == 400
         assert verdict.reason
         assert [entry["event"] for entry in logs] == ["report refused"]
         await cluster.stays(before, seconds=0.3)
-        await node.report(report(made.metadata.uid, 3, seq=2))
-        assert (await node.verdict(2)).code == 200
+        await accepted(node, uid, 3, seq=2)
 
 
 async def test_an_unknown_uid_is_not_found(cluster: Cluster, broker: BrokerCore) -> None:
@@ -271,9 +274,7 @@ async def test_the_newest_report_wins_in_whatever_order_they_arrive(
     cluster: Cluster, broker: BrokerCore, together: bool
 ) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        uid = (await cluster.create()).metadata.uid
-        await eventually(lambda: node.pushed)
+        uid = await given(cluster, node)
         newer, older = report(uid, 5, seq=2), report(uid, 4, seq=1)
         if together:
             await node.report(newer, older)
@@ -291,9 +292,7 @@ async def test_the_newest_report_wins_in_whatever_order_they_arrive(
 
 async def test_a_report_that_comes_twice_gets_its_verdict_twice(cluster: Cluster, broker: BrokerCore) -> None:
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
-        await node.birth()
-        uid = (await cluster.create()).metadata.uid
-        await eventually(lambda: node.pushed)
+        uid = await given(cluster, node)
         await node.report(report(uid, 3))
         await eventually(lambda: len(node.verdicts) == 1)
         await node.report(report(uid, 3))
@@ -307,13 +306,10 @@ async def test_a_process_of_the_node_that_started_later_counts_its_reports_from_
 ) -> None:
     async with controller(cluster, broker):
         async with Voice(broker, "edge0") as node:
-            await node.birth()
-            uid = (await cluster.create()).metadata.uid
-            await node.report(report(uid, 3, seq=7))
-            await node.verdict(7)
+            uid = await given(cluster, node)
+            await accepted(node, uid, 3, seq=7)
         async with Voice(broker, "edge0") as node:
-            await node.report(report(uid, 4, seq=1))
-            await node.verdict(1)
+            await accepted(node, uid, 4, seq=1)
         assert counted(4)(await cluster.get())
 
 
@@ -365,10 +361,6 @@ async def test_a_dataset_without_a_node_says_which_field_is_empty(cluster: Clust
         assert condition(dataset, "NodeOnline") == ("Unknown", "NoNode")
 
 
-async def leave(node: Voice) -> None:
-    await node.close(node.will(1))
-
-
 async def poke(broker: BrokerCore, cluster: Cluster, name: str) -> None:
     """Make the link and the queues look at their clock, as they would when the time had really passed."""
     async with Voice(broker, name) as other:
@@ -383,11 +375,8 @@ async def test_a_node_that_left_is_shown_after_thirty_seconds_and_healed_by_its_
     clock = Time()
     async with controller(cluster, broker, clock):
         async with Voice(broker, "edge0") as node:
-            await node.birth()
-            uid = (await cluster.create()).metadata.uid
-            await node.report(report(uid, 3))
-            await node.verdict(1)
-            await leave(node)
+            await accepted(node, await given(cluster, node), 3)
+            await node.close(node.will(1))
         before = await cluster.get()
         clock.ahead += 29
         await poke(broker, cluster, "p0")

@@ -33,24 +33,21 @@ class Cloud:
     link: Link
     clock: Time
     objects: dict[str, dict[str, DesiredObject]]
-    is_ready: bool = True
     reports: list[Reported] = field(default_factory=list)
     presence: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def cloud(over: Transport, *objects: DesiredObject, node: str = "edge0") -> AsyncIterator[Cloud]:
+async def cloud(
+    over: Transport, *objects: DesiredObject, node: str = "edge0", is_ready: bool = True
+) -> AsyncIterator[Cloud]:
     """Run a link whose node `node` has these objects."""
     clock = Time()
     had = {node: {item.uid: item for item in objects}}
     core = CloudLink(7, TOPICS, objects_of=lambda name: list(had.get(name, {}).values()))
-    link = Link(
-        core,
-        over,
-        clock,
-        is_ready=lambda: made.is_ready,
-        object_of=lambda name, uid: had.get(name, {}).get(uid),
-    )
+    link = Link(core, over, clock, object_of=lambda name, uid: had.get(name, {}).get(uid))
+    if is_ready:
+        link.ready()
     made = Cloud(link, clock, had)
     link.on_report = made.reports.append
     link.on_presence = made.presence.append
@@ -95,12 +92,13 @@ def named(logs: list[MutableMapping[str, Any]], event: str) -> list[MutableMappi
 
 async def test_a_node_is_told_to_ask_again_until_the_cache_is_complete() -> None:
     broker = BrokerCore()
-    async with cloud(transport(broker, "cloud"), A) as it, Voice(broker, "edge0") as node:
-        it.is_ready = False
+    async with cloud(transport(broker, "cloud"), A, is_ready=False) as it, Voice(broker, "edge0") as node:
         await node.get("early")
         await node.report(report("uid-a"))
         await eventually(lambda: node.heard(GetResult))
-        it.is_ready = True
+        assert node.heard(CloudPresence) == []
+        it.link.ready()
+        await eventually(lambda: node.heard(CloudPresence) == [CloudPresence(online=True)])
         await node.get("late")
         await eventually(lambda: len(node.heard(GetResult)) == 2)
         answers = [(header.event_id, header.code) for header, body in node.messages if isinstance(body, GetResult)]
@@ -278,7 +276,7 @@ async def test_a_handler_that_fails_ends_the_link_with_its_error_and_leaves_no_c
     broker = BrokerCore()
     clock = Time()
     core = CloudLink(7, TOPICS, objects_of=lambda _node: [])
-    link = Link(core, transport(broker, "cloud"), clock, is_ready=lambda: True, object_of=lambda _node, _uid: None)
+    link = Link(core, transport(broker, "cloud"), clock, object_of=lambda _node, _uid: None)
 
     def fail(_node: str) -> None:
         raise ZeroDivisionError

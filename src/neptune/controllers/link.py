@@ -46,7 +46,6 @@ class Link:
         transport: Transport,
         clock: Clock,
         *,
-        is_ready: Callable[[], bool],
         object_of: Callable[[str, str], DesiredObject | None],
     ) -> None:
         self.core = core
@@ -57,7 +56,6 @@ class Link:
         self.changed_at = clock.monotonic()
         self._transport = transport
         self._clock = clock
-        self._is_ready = is_ready
         self._object_of = object_of
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
@@ -97,6 +95,11 @@ class Link:
         """Return what is known of a node, or None while there is no connection to know by."""
         return self.core.presence.state(node) if self.is_connected else None
 
+    def ready(self) -> None:
+        """Answer nodes from now on: the cache holds all that there is. They are told to ask."""
+        self.core.is_ready = True
+        self._announce()
+
     def push(self, node: str, uid: str) -> None:
         """Tell a node soon what that object is now: its spec, or that the node has to forget it."""
         self._for(node).pushes.add(uid)
@@ -117,7 +120,7 @@ class Link:
                 log.info("broker connected", connection=connection)
                 self._connection, self._last_trouble = connection, ""
                 self.is_connected, self.changed_at = True, self._clock.monotonic()
-                self._carry_out(self.core.connected(connection, self._timestamp()))
+                self._announce()
             case Disconnected(reason, retry):
                 if self.is_connected:
                     self.is_connected, self.changed_at = False, self._clock.monotonic()
@@ -125,8 +128,12 @@ class Link:
                     log.warning("broker not connected", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
             case Received():
-                self.core.is_ready = self._is_ready()
                 self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
+
+    def _announce(self) -> None:
+        # Not before both hold: a node that asked too early would be told to wait, and ask again some seconds later.
+        if self.core.is_ready and self.is_connected:
+            self._carry_out(self.core.connected(self._connection, self._timestamp()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         answers: dict[str, list[Publish]] = {}
