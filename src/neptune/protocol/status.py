@@ -6,6 +6,7 @@ memory is bounded by the number of objects. Neighbours: `node.NodeLink` sends wh
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -22,10 +23,8 @@ RESEND_BASE_SECONDS, RESEND_MAX_SECONDS = 5.0, 60.0
 class _Entry:
     report: StatusReport
     backoff: Backoff
-    #: When to send; 0 means now.
+    #: When to send, 0 for at once; later than now means that a verdict is waited for until then.
     due: float = 0.0
-    #: In the window: sent, and neither answered nor due again.
-    unanswered: bool = False
 
 
 @dataclass(slots=True)
@@ -55,11 +54,13 @@ class Outbox:
 
     def due(self, now: float) -> list[StatusReport]:
         """Return what should be sent at `now`, within the window, and start waiting for its verdicts."""
-        for entry in self._entries.values():
-            entry.unanswered = entry.unanswered and entry.due > now
-        free = WINDOW - sum(entry.unanswered for entry in self._entries.values())
-        uids = [uid for uid, entry in self._entries.items() if not entry.unanswered and entry.due <= now][:free]
-        return [self._send(uid, now) for uid in uids]
+        waiting = [entry for entry in self._entries.values() if entry.due <= now]
+        free = WINDOW - (len(self._entries) - len(waiting))
+        # What was never sent goes first, so that reports without a verdict do not keep the others out.
+        chosen = heapq.nsmallest(free, waiting, key=lambda entry: entry.due)
+        for entry in chosen:
+            entry.due = now + entry.backoff.next()
+        return [entry.report for entry in chosen]
 
     def settle(self, verdict: Verdict) -> bool:
         """Take a verdict; return whether it settled the latest report of that object."""
@@ -70,25 +71,16 @@ class Outbox:
         return True
 
     def next_due(self) -> float | None:
-        """Return when something has to be sent next, or None when everything is confirmed.
+        """Return when `due` gives something next, or None when everything is confirmed.
 
-        While the window is full only those in it count: the others wait for a verdict, not for the time.
+        What is due goes only once fewer than `WINDOW` reports have their time still to come.
         """
-        sent = [entry.due for entry in self._entries.values() if entry.unanswered]
-        if len(sent) >= WINDOW:
-            return min(sent)
-        return min((entry.due for entry in self._entries.values()), default=None)
+        latest = heapq.nlargest(WINDOW, (entry.due for entry in self._entries.values()))
+        return latest[-1] if latest else None
 
     def __len__(self) -> int:
         """Return how many statuses the cloud has not confirmed."""
         return len(self._entries)
-
-    def _send(self, uid: str, now: float) -> StatusReport:
-        # To the end of the line: where the cloud gives no verdict on some, the others still get their turn.
-        entry = self._entries[uid] = self._entries.pop(uid)
-        entry.unanswered = True
-        entry.due = now + entry.backoff.next()
-        return entry.report
 
     def _enqueue(self, uid: str) -> None:
         backoff = Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng)
