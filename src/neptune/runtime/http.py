@@ -357,7 +357,9 @@ class ApiSession:
             advice = f"check that it is not overloaded (the limit is {REQUEST_SECONDS:.0f} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
-        return ApiUnreachable(f"no answer from {self._url}: {error or type(error).__name__}; {advice}")
+        # aiohttp's own text has the address of an SSLContext in it.
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        return ApiUnreachable(f"{self._url} is unreachable: {str(cause) or type(cause).__name__}; {advice}")
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:
