@@ -86,7 +86,7 @@ class Cloud:
         for action in actions:
             if isinstance(action, cloud.Reported):
                 self.reports += action.reports
-                verdicts = [Verdict(report.uid, report.seq, messages.OK) for report in action.reports]
+                verdicts = [Verdict(report.uid, action.epoch, report.seq, messages.OK) for report in action.reports]
                 await self._publish(self.link.settle(action.node, verdicts, self._timestamp()))
             if isinstance(action, cloud.Publish):
                 await self._transport.publish(action.message)

@@ -45,7 +45,7 @@ def warnings(actions: list[Action]) -> list[str]:
 
 def test_cloud_announces_itself_retained_and_its_will_goes_to_the_same_topic() -> None:
     cloud = a_cloud()
-    (birth,) = cloud.connected(2, 99)
+    (birth,) = cloud.announce(2, 99)
     assert isinstance(birth, Publish)
     will = cloud.will(2, 99)
     assert birth.message.topic == will.topic == TOPICS.cloud()

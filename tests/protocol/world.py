@@ -145,11 +145,10 @@ class World:
         """Bring a connection up; the broker replays what it retains."""
         self._connected.add(who)
         self._connection[who] += 1
-        number = self._connection[who]
         if who == CLOUD:
-            self._carry_out_cloud(self.cloud.connected(number, 0))
+            self._announce()
         else:
-            self._carry_out(self.agents[who], self.agents[who].link.connected(number, self.now, 0))
+            self._carry_out(self.agents[who], self.agents[who].link.connected(self._connection[who], self.now, 0))
         for message in list(self._retained.values()):
             self._deliver(message, retained=True, only=who)
 
@@ -173,8 +172,17 @@ class World:
         self.disconnect(CLOUD)
         self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else next(self._numbers))
         fresh.is_ready = False
-        self._later(self.rng.uniform(0, 5), lambda: setattr(fresh, "is_ready", True))
         self.connect(CLOUD)
+        self._later(self.rng.uniform(0, 5), partial(self._get_ready, fresh))
+
+    def _get_ready(self, fresh: cloud.CloudLink) -> None:
+        fresh.is_ready = True
+        if fresh is self.cloud:
+            self._announce()
+
+    def _announce(self) -> None:
+        if self.cloud.is_ready and CLOUD in self._connected:
+            self._carry_out_cloud(self.cloud.announce(self._connection[CLOUD], 0))
 
     def _carry_out_cloud(self, actions: list[cloud.Action]) -> None:
         for action in actions:
