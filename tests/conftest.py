@@ -34,7 +34,7 @@ from tests.support.mosquitto import ANYBODY, Broker, Mosquitto
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytest_plugins = ["tests.support.leftovers"]
+pytest_plugins = ["tests.support.datasets", "tests.support.leftovers"]
 
 
 @functools.cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,27 @@ class World:
             node, "edge-agent", "--node", node, "--root", str(self.data),
             "--state-dir", str(self.folder / node), *flags,
         )  # fmt: skip
+
+    def start_edge_without_root_powers(self, node: str) -> Process:
+        """Start an agent that file modes stop: root without the two capabilities that ignore them."""
+        dropped = "-dac_override,-dac_read_search"
+        wrapper = ["/usr/bin/setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
+        return self._start(
+            node, "edge-agent", "--node", node, "--root", str(self.data),
+            "--state-dir", str(self.folder / node), wrapper=wrapper if os.geteuid() == 0 else (),
+        )  # fmt: skip
+
+    def start_second_edge(self, node: str) -> Process:
+        """Start another agent of that name, as on another machine: with a state of its own."""
+        return self._start(
+            f"second-{node}", "edge-agent", "--node", node, "--root", str(self.data),
+            "--state-dir", str(self.folder / f"second-{node}"),
+        )  # fmt: skip
+
+    def run(self, program: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end."""
+        executable = Path(sys.executable).with_name(program)
+        return subprocess.run([executable, *flags], capture_output=True, text=True, timeout=60, check=False)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -128,9 +151,9 @@ class World:
         for process in self.processes.values():
             process.stop(seconds=10)
 
-    def _start(self, name: str, program: str, *flags: str) -> Process:
+    def _start(self, name: str, program: str, *flags: str, wrapper: Sequence[str] = ()) -> Process:
         executable = Path(sys.executable).with_name(program)
-        argv: list[str | Path] = [executable, "--broker", self.broker_url, "--log-level", "debug", *flags]
+        argv: list[str | Path] = [*wrapper, executable, "--broker", self.broker_url, "--log-level", "debug", *flags]
         process = Process.start(argv, log=self.folder / f"{name}.log")
         self.processes[name] = process
         return process

@@ -76,6 +76,10 @@ class Events:
         self._response = response
         self.code = response.status
 
+    def abort(self) -> None:
+        """Close the connection without a word."""
+        self._response.close()
+
     async def next(self) -> Any:
         """Return the next event, or None at the end of the stream."""
         async with asyncio.timeout(WATCH_SECONDS):

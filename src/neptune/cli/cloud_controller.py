@@ -50,6 +50,8 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
         namespace=values["namespace"] or "",
         workers=values["workers"],
     )
+    # Before nodes hear of a cloud that could not serve them.
+    await client.connect()
     log.get_logger().info("starting", version=__version__, **values.for_log())
     try:
         await controller.serve(stop)

@@ -36,6 +36,8 @@ NAMESPACE = "default"
 #: How long one number may take (seconds). Idle machines need a tenth of a second; the margin is for busy ones.
 PATIENCE_SECONDS = 15.0
 _POLL_SECONDS = 0.01
+#: Of the columns NAME, NUMBEROFSAMPLES, NODE, READY, REASON, UPDATED, AGE: the longest cell and three spaces.
+WIDTHS = (10, 18, 8, 10, 17, 10, 6)
 
 
 class CustomResourceDefinition(Resource):
@@ -90,6 +92,7 @@ class Play:
     def __init__(self, built: Stage) -> None:
         self._stage = built
         self._latencies: list[float] = []
+        self._shown: dict[str, list[str]] = {}
 
     async def play(self) -> None:
         """Play all acts.
@@ -162,7 +165,6 @@ class Play:
         await self._stage.client.delete(Dataset, ResourceKey(NAMESPACE, "logs"))
         await self._until(self._is_there)
         await self._expect_on_node("edge1", 2)
-        self._print_table()
 
     def _sum_up(self) -> None:
         slowest = max(self._latencies)
@@ -191,7 +193,6 @@ class Play:
             await self._until_number(name, number)
         took = time.monotonic() - began
         self._latencies.append(took)
-        self._print_table()
         print(f"  right after {took * 1000:.0f} ms")
 
     async def _until_number(self, name: str, number: int) -> None:
@@ -223,13 +224,26 @@ class Play:
     async def _until(self, trouble: Callable[[], Awaitable[str]]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while text := await trouble():
+            self._print_news()
             if time.monotonic() > deadline:
                 logs = ", ".join(str(self._stage.log(name)) for name in self._stage.processes)
                 raise WrongNumber(f"{text}; not right after {PATIENCE_SECONDS:.0f} s (logs: {logs})")
             await asyncio.sleep(_POLL_SECONDS)
+        self._print_news()
 
-    def _print_table(self) -> None:
+    def _print_news(self) -> None:
+        """Print the rows that have changed, as `kubectl get datasets --watch` does; ages alone are no news."""
         columns, rows = self._stage.table(NAMESPACE)
-        widths = [max(len(line[i]) for line in [columns, *rows]) for i in range(len(columns))]
-        for line in [columns, *rows]:
-            print("  " + "   ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        if not self._shown:
+            self._print_row(columns)
+        news = {row[0]: row for row in rows if self._shown.get(row[0]) != row[: columns.index("UPDATED")]}
+        for name, row in news.items():
+            self._shown[name] = row[: columns.index("UPDATED")]
+            self._print_row(row)
+        for name in self._shown.keys() - {row[0] for row in rows}:
+            del self._shown[name]
+            print(f"  {name} is gone")
+
+    @staticmethod
+    def _print_row(cells: list[str]) -> None:
+        print("  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip())

@@ -36,7 +36,8 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
         log.configure(level=values["log-level"], json=chosen)
         return asyncio.run(_until_stopped(values, serve))
     except SettingsError as error:
-        print(f"{program.name}: {error}", file=sys.stderr)
+        # One line: a YAML or TLS library's part of the text may have several.
+        print(f"{program.name}: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_SETTINGS
     except NeptuneError as error:
         log.get_logger().error("failed", reason=str(error))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from typing import Any, NoReturn
 from neptune.errors import SettingsError
 
 ENV_PREFIX = "NEPTUNE_"
-#: How alike an unknown variable must be to a known one to be taken for a slip of the keyboard. Below it, it is
-#: somebody else's: Kubernetes gives pods NEPTUNE_PORT where a Service is called neptune.
-_SLIP = 0.8
+#: How alike an unknown variable must be to a known one, prefix aside, to be taken for a slip of the keyboard. Below it,
+#: it is somebody else's: Kubernetes gives pods NEPTUNE_PORT where a Service is called neptune, the tests have
+#: NEPTUNE_TEST_KUBECONFIG, and another project's client has NEPTUNE_MODE.
+_SLIP = 0.81
+#: The user part of a URL, where people put passwords.
+_URL_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def text(value: str) -> str:
@@ -43,7 +47,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """Take a whole number from `low` to `high`."""
 
     def parse(value: str) -> int:
-        number = int(value)
+        try:
+            number = int(value)
+        except ValueError as error:
+            raise ValueError("is not a whole number") from error
         if not low <= number <= high:
             raise ValueError(f"is not between {low} and {high}")
         return number
@@ -109,9 +116,10 @@ class Values:
 
 
 def _shown(value: Any) -> str:
+    """Return a value as a person may read it: without the password that somebody has put into a URL."""
     if isinstance(value, tuple):
-        return " ".join(str(item) for item in value)
-    return "-" if value is None else str(value)
+        return " ".join(_shown(item) for item in value)
+    return "-" if value is None else _URL_USER.sub("***@", str(value))
 
 
 CONFIG = Setting("config", "TOML file with settings, each named as its flag", metavar="FILE")
@@ -157,6 +165,7 @@ class Program:
             SettingsError: a flag, variable, file or value is not understood.
             SystemExit: after `--help` or `--version`.
         """
+        self._refuse_unknown_flags(argv)
         flags = vars(self._parser().parse_args(list(argv)))
         self._refuse_slips(environ)
         place, file_values = self._file(flags, environ)
@@ -183,7 +192,7 @@ class Program:
             description=self.summary,
             epilog=self.epilog,
             allow_abbrev=False,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100),
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=80),
             usage=f"{self.name} [config] [--FLAG VALUE ...]",
         )
         parser.add_argument("action", nargs="?", choices=["config"], help="print each setting and its source, then end")
@@ -198,13 +207,22 @@ class Program:
         parser.add_argument("--version", action="version", version=f"{self.name} {self.version}")
         return parser
 
+    def _refuse_unknown_flags(self, argv: Sequence[str]) -> None:
+        # argparse would name the value that follows such a flag, and no flag that is near.
+        known = ["--help", "--version", *(f"--{setting.name}" for setting in (*self.settings, CONFIG))]
+        for word in argv:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and flag not in known:
+                raise SettingsError(f"unknown flag {flag}: {_hint(flag, known, f'see {self.name} --help')}")
+
     def _refuse_slips(self, environ: Mapping[str, str]) -> None:
-        known = {setting.variable for setting in (*self.settings, *self.also_known, CONFIG)}
+        known = [setting.variable for setting in (*self.settings, *self.also_known, CONFIG)]
+        ends = [name.removeprefix(ENV_PREFIX) for name in known]
         for name in environ:
             if name.startswith(ENV_PREFIX) and name not in known:
-                near = difflib.get_close_matches(name, known, 1, _SLIP)
+                near = difflib.get_close_matches(name.removeprefix(ENV_PREFIX), ends, 1, _SLIP)
                 if near:
-                    raise SettingsError(f"unknown environment variable {name}: did you mean {near[0]}?")
+                    raise SettingsError(f"unknown environment variable {name}: did you mean {ENV_PREFIX}{near[0]}?")
 
     def _file(self, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         path = flags["config"] or environ.get(CONFIG.variable)
@@ -219,10 +237,15 @@ class Program:
         known = [setting.name for setting in self.settings]
         for name in data:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(known)}"
-                raise SettingsError(f"{path}: unknown setting {name!r}: {hint}")
+                raise SettingsError(
+                    f"{path}: unknown setting {name!r}: {_hint(name, known, f'see {self.name} config')}"
+                )
         return str(path), data
+
+
+def _hint(name: str, known: Sequence[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _parsed(setting: Setting, given: Any, place: str) -> Any:
@@ -239,4 +262,4 @@ def _parsed_one(setting: Setting, given: Any, place: str) -> Any:
         return setting.parse(str(given))
     except ValueError as error:
         reason = str(error) if str(error).startswith("is ") else "is not a number"
-        raise SettingsError(f"{place}: {str(given)!r} {reason}") from error
+        raise SettingsError(f"{place}: {_shown(given)!r} {reason}") from error

@@ -62,9 +62,9 @@ class CloudController:
             clock,
             object_of=lambda node, uid: object_of(cache, node, uid),
         )
-        downstream, upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
         nodes = Keys()
-        self.link.on_report = upstream.take
+        self.link.on_report = self.upstream.take
         self.link.on_presence = lambda node: nodes.name(
             dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
         )
@@ -74,11 +74,11 @@ class CloudController:
         self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
         self.manager.controller(
             query,
-            upstream.reconcile,
+            self.upstream.reconcile,
             name="upstream",
             workers=workers,
-            sources=[upstream.mailbox],
-            predicates=[only_reports],
+            sources=[self.upstream.mailbox],
+            predicates=[only_deletions],
         )
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -94,13 +94,17 @@ class CloudController:
             await self.manager.stop()
             await serving
         finally:
-            for task in (stopping, link):
+            # Workers before the link, so that their last verdicts still go out.
+            for task in (stopping, serving, link):
                 task.cancel()
-            await asyncio.gather(link, stopping, return_exceptions=True)
+                await asyncio.wait([task])
+        if not link.cancelled():
+            link.result()
 
 
-#: A change of the object is no reason to write a report again; its arrival is, and a conflict comes back by itself.
-only_reports = Predicate(lambda _change: False)
+#: A change of the object is no reason to write a report again; the report's arrival is, and a conflict comes back by
+#: itself. An object that is gone can be forgotten.
+only_deletions = Predicate(lambda change: change.new is None)
 
 
 def objects_of(cache: Cache, node: str) -> list[DesiredObject]:

@@ -15,9 +15,13 @@ from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Publish, Reported, Warn
 from neptune.protocol.messages import DesiredObject, Verdict
+from neptune.protocol.presence import NodeState
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
 
 log = get_logger()
+
+#: How long what waits may take to go out at the end (seconds).
+FINISH_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -47,8 +51,9 @@ class Link:
         self.core = core
         self.on_report: Callable[[Reported], None] = lambda reported: None
         self.on_presence: Callable[[str], None] = lambda node: None
-        #: The monotonic time at which the present connection came up, or None without one.
-        self.connected_at: float | None = None
+        self.is_connected = False
+        #: The monotonic time at which the connection came up or broke; without one yet, of the start.
+        self.changed_at = clock.monotonic()
         self._transport = transport
         self._clock = clock
         self._object_of = object_of
@@ -56,6 +61,7 @@ class Link:
         self._waiting: dict[str, _Waiting] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._last_trouble = ""
+        self._denied: set[str] = set()
 
     async def run(self) -> None:
         """Serve nodes until cancelled; then say goodbye to them."""
@@ -73,14 +79,26 @@ class Link:
         except TransportClosed:
             pass
         finally:
-            for sender in list(self._senders.values()):
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Send what waits, such as the verdicts on the last writes, then say goodbye."""
+        senders = list(self._senders.values())
+        if senders:
+            _, late = await asyncio.wait(senders, timeout=FINISH_SECONDS)
+            for sender in late:
                 sender.cancel()
-            await self._transport.close(self.core.will(self._connection, self._timestamp()))
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._transport.close(self.core.will(self._connection, self._timestamp()))
+
+    def state(self, node: str) -> NodeState | None:
+        """Return what is known of a node, or None while there is no connection to know by."""
+        return self.core.presence.state(node) if self.is_connected else None
 
     async def announce(self) -> None:
         """All objects are known from now on: tell the nodes, those that were told to wait among them."""
         self.core.is_ready = True
-        if self.connected_at is not None:
+        if self.is_connected:
             self._carry_out(self.core.announce(self._connection, self._timestamp()))
 
     def push(self, node: str, uid: str) -> None:
@@ -102,11 +120,12 @@ class Link:
             case Connected(connection):
                 log.info("broker connected", connection=connection)
                 self._connection, self._last_trouble = connection, ""
-                self.connected_at = self._clock.monotonic()
+                self.is_connected, self.changed_at = True, self._clock.monotonic()
                 if self.core.is_ready:
                     self._carry_out(self.core.announce(connection, self._timestamp()))
             case Disconnected(reason, retry):
-                self.connected_at = None
+                if self.is_connected:
+                    self.is_connected, self.changed_at = False, self._clock.monotonic()
                 if reason != self._last_trouble:
                     log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
@@ -141,14 +160,18 @@ class Link:
         try:
             while waiting := self._waiting.pop(node, None):
                 for publish in self._messages(node, waiting):
-                    outcome = await self._transport.publish(publish.message)
-                    if outcome is Published.DENIED:
-                        log.error(
-                            "broker refused a publish", topic=publish.message.topic,
-                            remedy="let this user write to the topics of every node (deploy/broker)",
-                        )  # fmt: skip
+                    self._note(publish.message.topic, await self._transport.publish(publish.message))
         finally:
             del self._senders[node]
+
+    def _note(self, topic: str, outcome: Published) -> None:
+        """Log a refusal, once a topic until the broker takes a message there."""
+        if outcome is Published.DENIED and topic not in self._denied:
+            self._denied.add(topic)
+            remedy = "let this user write to the topics of every node (deploy/broker)"
+            log.error("broker refused a publish", topic=topic, remedy=remedy)
+        elif outcome in (Published.ACCEPTED, Published.NO_RECEIVER):
+            self._denied.discard(topic)
 
     def _messages(self, node: str, waiting: _Waiting) -> list[Publish]:
         now = self._timestamp()

@@ -99,8 +99,9 @@ class FileCount:
 
     target: Target
     known: Checkpoint | None
-    #: Bytes that this pass has counted.
+    #: Bytes that this pass has read, and how long that took.
     bytes_read: int = 0
+    seconds: float = 0.0
     _fd: int | None = None
     _before: FileId = _NO_FILE
     _counter: Counter = field(init=False)
@@ -119,27 +120,32 @@ class FileCount:
         The first step opens the file, and goes on from `known` when the file has only grown since. Reads no further
         than the size that the file had then, so a file that grows all the time comes to an end as well.
         """
-        deadline = time.monotonic() + seconds
+        start = time.monotonic()
         try:
-            fd = self._open() if self._fd is None else self._fd
-            if isinstance(fd, Problem):
-                return fd
-            while block := os.read(fd, min(BLOCK_BYTES, self._before.size - self._offset)):
-                self._counter.feed(block)
-                self._remember(block)
-                if time.monotonic() >= deadline:
-                    return None
+            return self._read_until(start + seconds)
         except OSError as error:
             return problem_of(error, self.target.path)
-        state, samples = self._counter.state(), self._counter.samples
-        ends = _digest(self._head), _digest(self._tail)
-        return Checkpoint(self._before, self.target.format, self._offset, state, samples, *ends)
+        finally:
+            self.seconds += time.monotonic() - start
 
     def close(self) -> None:
         """Let go of the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _read_until(self, deadline: float) -> Checkpoint | Problem | None:
+        fd = self._open() if self._fd is None else self._fd
+        if isinstance(fd, Problem):
+            return fd
+        while block := os.read(fd, min(BLOCK_BYTES, self._before.size - self._offset)):
+            self._counter.feed(block)
+            self._remember(block)
+            if time.monotonic() >= deadline:
+                return None
+        state, samples = self._counter.state(), self._counter.samples
+        ends = _digest(self._head), _digest(self._tail)
+        return Checkpoint(self._before, self.target.format, self._offset, state, samples, *ends)
 
     def _open(self) -> int | Problem:
         make_counter = find_format(self.target.format)
@@ -175,7 +181,10 @@ def _identity(fd: int) -> FileId:
 
 
 def _proved(fd: int, now: FileId, known: Checkpoint) -> tuple[bytes, bytes] | None:
-    """Return both ends of what was counted before, and seek behind it, when the file has only grown since."""
+    """Return both ends of what was counted before, and seek behind it, when the file has only grown since.
+
+    Not seen: an edit in the middle of a file that has also grown since the last look. Only a full read would tell.
+    """
     if now[:2] != known.file[:2] or now.size <= known.offset:
         return None
     length = min(_PROOF_BYTES, known.offset)

@@ -90,11 +90,12 @@ class Monitor:
             finally:
                 count.close()
         if outcome is not None:
-            self._finish(ticket, outcome)
+            self._finish(ticket, outcome, count.seconds)
 
-    def _finish(self, ticket: Ticket, outcome: Checkpoint | Problem) -> None:
+    def _finish(self, ticket: Ticket, outcome: Checkpoint | Problem, cost_seconds: float = 0.0) -> None:
         wall = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
-        news = self._schedule.finished(ticket, outcome, self._clock.monotonic(), wall)
+        now = self._clock.monotonic()
+        news = self._schedule.finished(ticket, outcome, now, wall, cost_seconds=cost_seconds)
         self._poke.set()
         if news is not None:
             self._tell(news)

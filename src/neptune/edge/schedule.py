@@ -45,9 +45,8 @@ class News:
 
 @dataclass(slots=True)
 class _Run:
-    """A count that is under way; `done` and `total` are bytes."""
+    """A count that is under way or waits for its turn; `done` and `total` are bytes."""
 
-    since: float
     tell_at: float
     done: int = 0
     total: int = 0
@@ -133,15 +132,20 @@ class Schedule:
     def begun(self, ticket: Ticket, now: float) -> None:
         """The file has to be counted, as soon as its turn comes."""
         if self.is_current(ticket):
-            self._runs[ticket.uid] = _Run(now, now + TELL_AFTER_SECONDS)
+            self._runs[ticket.uid] = _Run(now + TELL_AFTER_SECONDS)
 
     def progressed(self, ticket: Ticket, done: int, total: int) -> None:
         """So many bytes are counted."""
         if self.is_current(ticket) and (run := self._runs.get(ticket.uid)) is not None:
             run.done, run.total = done, total
 
-    def finished(self, ticket: Ticket, outcome: Checkpoint | Problem, now: float, wall: str) -> News | None:
-        """Take what a look or a count has found; `wall` is the time of day for `update_time`."""
+    def finished(
+        self, ticket: Ticket, outcome: Checkpoint | Problem, now: float, wall: str, *, cost_seconds: float = 0.0
+    ) -> News | None:
+        """Take what a look or a count has found.
+
+        `wall` is the time of day for `update_time`, `cost_seconds` how long the file was being read.
+        """
         if not self.is_current(ticket):
             return None
         uid, dataset = ticket.uid, self._datasets[ticket.uid]
@@ -151,7 +155,7 @@ class Schedule:
         is_news = report != dataset.reported
         if isinstance(outcome, Checkpoint) and (run is not None or is_news):
             # A file that changes all the time takes half of one core at most.
-            dataset.not_before = now + max(self.interval_seconds, now - run.since if run is not None else 0.0)
+            dataset.not_before = now + max(self.interval_seconds, cost_seconds)
         if dataset.again:
             dataset.again = False
             self._wake(uid, dataset, max(now, dataset.not_before))

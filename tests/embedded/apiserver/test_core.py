@@ -110,6 +110,15 @@ def test_versions_of_a_crd_share_their_objects() -> None:
     assert server.call("GET", f"{CRDS}/datasets.{GROUP}")["status"]["storedVersions"] == ["v1alpha1", "v1"]
 
 
+def test_version_that_is_no_longer_served_is_gone() -> None:
+    server = PureServer()
+    one = CRD["spec"]["versions"][0]
+    for served, code in ((True, 200), (False, 404)):
+        versions = [one, {**one, "name": "v1", "storage": False, "served": served}]
+        server.call("PATCH", f"{CRDS}/datasets.{GROUP}", {"spec": {"versions": versions}})
+        assert server.ask("GET", DATASETS.replace("v1alpha1", "v1")).code == code
+
+
 def test_cluster_scoped_kind_has_no_namespace() -> None:
     server = PureServer()
     spec = {**CRD["spec"], "group": "wide.example", "scope": "Cluster", "names": {"kind": "Thing", "plural": "things"}}
@@ -173,6 +182,47 @@ def test_rules_are_accepted_and_not_evaluated() -> None:
     root["x-kubernetes-validations"] = [{"rule": "false", "message": "never"}]
     server.call("PATCH", f"{CRDS}/datasets.{GROUP}", {"spec": {"versions": versions}})
     assert server.ask("POST", DATASETS, dataset("a")).code == 201
+
+
+@pytest.mark.parametrize("media", ["application/json", "application/yaml"])
+def test_half_a_surrogate_pair_is_replaced(media: str) -> None:
+    server = PureServer()
+    text = json.dumps(dataset("a", nodeName="X")).replace("X", "\\ud800 \\ud83d\\ude00")
+    answer = server.core.handle(Request("POST", DATASETS, content_type=media, body=text.encode()), server.now)
+    assert isinstance(answer, Response)
+    assert isinstance(answer.body, dict)
+    assert answer.body["spec"]["nodeName"] == "\ufffd \U0001f600"
+
+
+@pytest.mark.parametrize("text", ["a: &x [*x]", "a: !!set {b}", "a: .nan", "a: !!binary YQ==", "a: [", "{1: [2]: 3}"])
+def test_yaml_that_is_no_json_is_a_bad_request(text: str) -> None:
+    server = PureServer()
+    answer = server.core.handle(
+        Request("POST", DATASETS, content_type="application/yaml", body=text.encode()), server.now
+    )
+    assert isinstance(answer, Response)
+    assert answer.code == 400
+
+
+def test_times_in_yaml_stay_text() -> None:
+    server = PureServer()
+    text = "apiVersion: contract.neptune.io/v1alpha1\nkind: Dataset\nmetadata: {name: a}\nspec: {url: /a, format: txt, "
+    text += "since: 2026-01-01T00:00:00Z}"
+    asked = Request("POST", DATASETS, content_type="application/yaml", body=text.encode())
+    answer = server.core.handle(asked, server.now)
+    assert isinstance(answer, Response)
+    assert isinstance(answer.body, dict)
+    assert answer.body["spec"]["since"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("free", ["NaN", "[" * 50_000 + "]" * 50_000, '{"a":' * 600 + "1" + "}" * 600])
+def test_body_that_python_reads_and_json_does_not_allow_is_a_bad_request(free: str) -> None:
+    server = PureServer()
+    text = json.dumps(dataset("a", free={"x": "X"})).replace('"X"', free)
+    answer = server.core.handle(Request("POST", DATASETS, body=text.encode()), server.now)
+    assert isinstance(answer, Response)
+    assert answer.code == 400
+    assert server.ask("GET", f"{DATASETS}/a").code == 404
 
 
 def test_server_is_one_function_of_request_and_time() -> None:

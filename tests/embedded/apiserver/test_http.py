@@ -62,6 +62,18 @@ async def test_watches_end_when_the_server_closes(embedded: EmbeddedApiServer, h
     await embedded.close()
 
 
+async def test_idle_watch_ends_when_its_client_goes(embedded: EmbeddedApiServer, http: KubeHttp) -> None:
+    async with http.watch(DATASETS) as events:
+        assert events.code == 200
+        assert embedded.open_watches == 1
+        events.abort()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                await asyncio.sleep(0.01)
+                if embedded.open_watches == 0:
+                    break
+
+
 async def test_client_that_does_not_read_its_watch_is_cut(embedded: EmbeddedApiServer, http: KubeHttp) -> None:
     host, _, port = embedded.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)

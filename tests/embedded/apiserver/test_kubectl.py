@@ -192,6 +192,13 @@ async def test_built_in_kinds_are_applied_and_listed(run: Run) -> None:
     assert await run("get", "cm", "-n", "n", "-o", "name") == ""
 
 
+async def test_typed_create_is_told_what_to_use_instead(run: Run) -> None:
+    with pytest.raises(KubectlError, match="this server reads no protobuf, use kubectl create -f or kubectl apply -f"):
+        await run("create", "namespace", "typed")
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "typed"}}
+    assert await run("create", "-f", "-", stdin=body) == "namespace/typed created\n"
+
+
 async def test_dry_run_and_diff_change_nothing(run: Run) -> None:
     done = await run("apply", "--dry-run=server", "-f", "-", stdin=dataset("a"))
     assert done == f"dataset.{GROUP}/a created (server dry run)\n"

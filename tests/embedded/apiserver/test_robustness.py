@@ -66,7 +66,7 @@ def answer(server: PureServer, method: str, path: str, body: Any, media: str) ->
     return got
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize(("path", "body"), SAMPLES)
 @given(data=st.data())
 def test_mutated_body_gets_an_answer(path: str, body: Any, data: st.DataObject) -> None:

@@ -60,6 +60,15 @@ def test_slow_watch_is_ended_not_kept_in_memory() -> None:
     assert woken == [False, False, True]
 
 
+def test_long_start_of_a_watch_does_not_count_as_its_delay() -> None:
+    store = Store()
+    for number in range(5):
+        store.put(Key("events", "default", str(number)), {"metadata": {"name": str(number), "namespace": "default"}})
+    stream = WatchStream(store, Selection(EVENTS), ListOptions(), limit=1)
+    store.delete(Key("events", "default", "0"))
+    assert [event.type for event in stream.take()] == ["ADDED"] * 5 + ["DELETED"]
+
+
 def test_closed_watch_ends_and_hears_no_more() -> None:
     server = PureServer()
     watch = server.watch(DATASETS)

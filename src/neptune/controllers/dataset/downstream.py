@@ -18,10 +18,13 @@ from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
 from neptune.runtime import Context, RequeueAfter
 
 KIND = Dataset.resource.kind
-#: A node that counts a small file answers sooner than this; writing "waiting" before would only double the writes.
+#: A node that counts a small file answers sooner than this, and a broker tells sooner which nodes are there; writing
+#: "waiting" before would only double the writes.
 PATIENCE_SECONDS = 0.25
 #: How long to wait for an answer before pushing again (seconds): first, and at most.
 REPUSH_BASE_SECONDS, REPUSH_MAX_SECONDS = 5.0, 60.0
+#: How often to look whether the broker is back, for an object whose node is not known to be online (seconds).
+BLIND_SECONDS = 5.0
 
 
 def desired(dataset: Dataset) -> DesiredObject:
@@ -60,13 +63,19 @@ class Downstream:
             status.show_no_node(dataset, now)
             await ctx.client.status.patch(dataset)
             return None
-        state = self._link.core.presence.state(sent.node)
+        state = self._link.state(sent.node)
+        unsettled = self._link.changed_at + PATIENCE_SECONDS - self._clock.monotonic()
+        if state is not NodeState.ONLINE and unsettled > 0:
+            # A connection that has just come up brings the births that the broker has kept in a moment.
+            return RequeueAfter(unsettled)
         if dataset.status.observed_generation == dataset.metadata.generation:
             return await self._watch_over(ctx, dataset, state)
         wait = self._push(sent, dataset.metadata.generation) if state is NodeState.ONLINE else None
         if state is not NodeState.ONLINE or sent.times > 1 or (wait or 0) > PATIENCE_SECONDS:
             status.show_waiting(dataset, state, now)
             await ctx.client.status.patch(dataset)
+        if state is None:
+            return RequeueAfter(BLIND_SECONDS)
         # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
         return None if wait is None else RequeueAfter(wait)
 
@@ -95,14 +104,16 @@ class Downstream:
         sent.next_at = now + pause
         return PATIENCE_SECONDS if sent.times == 1 else pause
 
-    async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState) -> RequeueAfter | None:
+    async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState | None) -> RequeueAfter | None:
         """The node has answered: only its presence matters now."""
-        connected_at = self._link.connected_at
-        if state is NodeState.ONLINE or connected_at is None:
+        if state is NodeState.ONLINE:
             return None
+        if state is None:
+            # The node may be well: it is this process that is cut off.
+            return RequeueAfter(BLIND_SECONDS)
         if state is NodeState.NEVER_SEEN:
             # This process is young: the node gets the time that a flapping one has to show itself.
-            left = connected_at + DEBOUNCE_SECONDS - self._clock.monotonic()
+            left = self._link.changed_at + DEBOUNCE_SECONDS - self._clock.monotonic()
             if left > 0:
                 return RequeueAfter(left)
         status.show_node_offline(dataset, self._clock.now())

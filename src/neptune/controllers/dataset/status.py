@@ -14,22 +14,29 @@ from neptune.protocol.presence import NodeState
 
 
 def show_no_node(dataset: Dataset, now: datetime) -> None:
-    """The spec names no node, so nobody counts."""
-    _set(dataset, ConditionType.READY, "Unknown", Reason.NO_NODE,
-         "spec.nodeName is empty: set it to the node that owns the data", now)  # fmt: skip
+    """The spec names no node, so nobody counts, and what an earlier node said no longer holds."""
+    why = "spec.nodeName is empty: set it to the node that owns the data"
+    _set(dataset, ConditionType.READY, "Unknown", Reason.NO_NODE, why, now)
+    _set(dataset, ConditionType.SYNCED, "False", Reason.NO_NODE, why, now)
+    _set(dataset, ConditionType.NODE_ONLINE, "Unknown", Reason.NO_NODE, why, now)
 
 
-def show_waiting(dataset: Dataset, state: NodeState, now: datetime) -> None:
-    """The node has not answered for this generation yet."""
+def show_waiting(dataset: Dataset, state: NodeState | None, now: datetime) -> None:
+    """The node has not answered for this generation yet. `state` is None while nothing can be known of nodes."""
     node = dataset.spec.node_name
     why = {
+        None: "cloud-controller is not connected to its MQTT broker; its log says why",
         NodeState.NEVER_SEEN: f"node {node} has not connected: run edge-agent --node {node} with the same broker",
         NodeState.OFFLINE: f"node {node} is offline; it counts when it is back",
         NodeState.ONLINE: f"node {node} is online and has not answered yet",
     }[state]
     _set(dataset, ConditionType.READY, "Unknown", Reason.WAITING_FOR_NODE, why, now)
     _set(dataset, ConditionType.SYNCED, "False", Reason.WAITING_FOR_NODE, why, now)
-    if state is not NodeState.ONLINE:
+    if state is None:
+        _set(dataset, ConditionType.NODE_ONLINE, "Unknown", Reason.WAITING_FOR_NODE, why, now)
+    elif state is NodeState.ONLINE:
+        _show_online(dataset, now)
+    else:
         _set(dataset, ConditionType.NODE_ONLINE, "False", Reason.NODE_OFFLINE, why, now)
 
 
@@ -51,9 +58,14 @@ def show_report(dataset: Dataset, report: StatusReport, update_time: datetime | 
     for item in report.conditions:
         if item.type == ConditionType.READY:
             _set(dataset, ConditionType.READY, item.status, item.reason, item.message, now)
-    node = dataset.spec.node_name
-    _set(dataset, ConditionType.SYNCED, "True", Reason.STORED, f"node {node} has this generation", now)
-    _set(dataset, ConditionType.NODE_ONLINE, "True", Reason.NODE_ONLINE, f"node {node} is connected", now)
+    why = f"node {dataset.spec.node_name} has this generation"
+    _set(dataset, ConditionType.SYNCED, "True", Reason.STORED, why, now)
+    _show_online(dataset, now)
+
+
+def _show_online(dataset: Dataset, now: datetime) -> None:
+    why = f"node {dataset.spec.node_name} is connected"
+    _set(dataset, ConditionType.NODE_ONLINE, "True", Reason.NODE_ONLINE, why, now)
 
 
 def _set(dataset: Dataset, type_: ConditionType, status: str, reason: str, message: str, now: datetime) -> None:

@@ -38,10 +38,10 @@ class Report:
     epoch: int
     status: StatusReport
 
-    @property
-    def order(self) -> tuple[int, int]:
-        """What tells a newer report of the same node from an older one."""
-        return self.epoch, self.status.seq
+    def is_older(self, other: Report) -> bool:
+        """Tell whether the same node said `other`, of the same object, after this."""
+        same = (self.node, self.status.uid) == (other.node, other.status.uid)
+        return same and (self.epoch, self.status.seq) < (other.epoch, other.status.seq)
 
 
 class Upstream:
@@ -49,6 +49,8 @@ class Upstream:
 
     def __init__(self, link: Link, cache: Cache, clock: Clock) -> None:
         self.mailbox: Mailbox[Report] = Mailbox()
+        #: The newest report taken of each Dataset, so that one which was overtaken on its way undoes nothing.
+        self._newest: dict[ResourceKey, Report] = {}
         self._link = link
         self._cache = cache
         self._clock = clock
@@ -62,16 +64,19 @@ class Upstream:
             if code != messages.OK or dataset is None:
                 self._settle(report, code, reason)
                 continue
-            waiting = self.mailbox.peek(dataset.key)
-            if waiting is None or waiting.node != report.node or waiting.order < report.order:
-                self.mailbox.put(dataset.key, report)
+            newest = self._newest.get(dataset.key)
+            # An older one gets no verdict: that on the newer one settles both.
+            if (newest is None or not report.is_older(newest)) and self.mailbox.put(dataset.key, report):
+                self._newest[dataset.key] = report
 
     async def reconcile(self, ctx: Context, key: ResourceKey) -> None:
         """Write the newest report of a Dataset, then tell the node."""
+        dataset = ctx.cache.get(Dataset, key)
+        if dataset is None:
+            self._newest.pop(key, None)
         report = self.mailbox.peek(key)
         if report is None:
             return
-        dataset = ctx.cache.get(Dataset, key)
         if dataset is not None and dataset.metadata.uid != report.status.uid:
             dataset = None
         code, reason = _objection(report, dataset)
@@ -86,6 +91,8 @@ class Upstream:
             status.show_report(dataset, report, update_time, self._clock.now())
         except ValidationError as error:
             return messages.BAD_REQUEST, f"the status is not usable: {error.errors()[0]['msg']}"
+        except OverflowError:
+            return messages.BAD_REQUEST, f"the status is not usable: no such time in UTC, {report.update_time}"
         try:
             await ctx.client.status.patch(dataset)
         except NotFound:

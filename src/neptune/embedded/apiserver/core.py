@@ -84,6 +84,8 @@ class ApiServer:
             return self._answer(asked, now)
         except StatusError as error:
             return Response(error.code, error.status)
+        except RecursionError:
+            return Response(400, bad_request("the body of the request is nested too deeply").status)
 
     def _answer(self, asked: Request, now: datetime) -> Response | Watch:
         if asked.path in _HEALTH:

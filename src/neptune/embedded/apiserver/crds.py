@@ -33,6 +33,10 @@ _SCHEMA_KEYS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("additionalProperties", "additionalItems"), (dict, bool)),
     **dict.fromkeys(("default", "example", "externalDocs"), object),
 }
+#: Groups of Kubernetes itself, among them those of the built-in kinds (apiextensions validation.go).
+_PROTECTED = (".k8s.io", ".kubernetes.io")
+_APPROVAL = "api-approved.kubernetes.io"
+
 _STRING: Object = {"type": "string"}
 _STRINGS: Object = {"type": "array", "items": _STRING}
 _ANY: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -137,6 +141,11 @@ def errors(crd: Object) -> list[FieldError]:
     if crd["metadata"].get("name") != expected:
         detail = 'must be spec.names.plural+"."+spec.group'
         found.append(FieldError("metadata.name", "FieldValueInvalid", crd["metadata"].get("name"), detail))
+    if spec["group"].endswith(_PROTECTED) and _APPROVAL not in crd["metadata"].get("annotations", {}):
+        detail = (
+            "protected groups must have approval annotation, see https://github.com/kubernetes/enhancements/pull/1111"
+        )
+        found.append(FieldError(f"metadata.annotations[{_APPROVAL}]", "FieldValueRequired", detail=detail))
     if sum(version["storage"] for version in spec["versions"]) != 1:
         detail = "must have exactly one version marked as storage version"
         found.append(FieldError("spec.versions", "FieldValueInvalid", spec["versions"], detail))

@@ -200,14 +200,14 @@ def body(request: Request) -> Any:
         StatusError: 400, it cannot be read; 415, it is neither JSON nor YAML.
     """
     media = media_type(request.content_type)
+    if media not in ("", "application/json", "application/yaml", APPLY) and not media.endswith("+json"):
+        # kubectl's typed commands (create namespace, create configmap...) send protobuf.
+        hint = "application/yaml; this server reads no protobuf, use kubectl create -f or kubectl apply -f"
+        raise unsupported_media_type(("application/json", hint if media.endswith("protobuf") else "application/yaml"))
     try:
-        if media in ("", "application/json") or media.endswith("+json"):
-            return json.loads(request.body)
-        if media in ("application/yaml", APPLY):
-            return yaml.load(request.body, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
-    except (ValueError, yaml.YAMLError) as error:
+        return _parse(request.body, is_yaml=media.endswith("yaml"))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the body of the request cannot be read as {media or 'JSON'}: {error}") from error
-    raise unsupported_media_type(("application/json", "application/yaml"))
 
 
 def media_type(header: str) -> str:
@@ -250,6 +250,27 @@ def number(query: Mapping[str, str], name: str) -> int:
     if not text.removeprefix("-").isdecimal():
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return max(0, int(text))
+
+
+def _parse(data: bytes, *, is_yaml: bool) -> Any:
+    try:
+        # JSON first for YAML too: kubectl sends it there, and it is read a hundred times faster.
+        value = json.loads(data, parse_constant=_no_json)
+    except ValueError:
+        if not is_yaml:
+            raise
+        read = yaml.load(data, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
+        # Through JSON, because YAML also has keys that are no strings, anchors that go round, sets and bytes.
+        value = json.loads(json.dumps(read), parse_constant=_no_json)
+    if b"\\ud" in data.lower():
+        # Half of a surrogate pair is no text. Go's decoder replaces it too.
+        text = json.dumps(value, ensure_ascii=False)
+        value = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 class _JSONTypesLoader(yaml.SafeLoader):

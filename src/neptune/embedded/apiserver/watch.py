@@ -124,9 +124,7 @@ class WatchStream:
     def __init__(self, store: Store, selection: Selection, options: ListOptions, *, limit: int = PENDING_LIMIT):
         self._store = store
         self._selection = selection
-        self._limit = limit
         self._pending: deque[WatchEvent] = deque()
-        self._revision = store.revision
         self._wants_bookmarks = options.bookmarks
         self.ended = False
         self.overflowed = False
@@ -138,6 +136,7 @@ class WatchStream:
             # cacher.go: once the version is parsed, what goes wrong is told by an ERROR event in a 200 answer.
             self._pending.append(WatchEvent("ERROR", error.status))
             self.ended = True
+        self._limit = limit + len(self._pending)  # what was there from the start is not the reader's delay
         self._stop: Callable[[], None] | None = None
         if not self.ended:
             self._stop = store.listen(selection.kind.storage, self._live)
