@@ -39,18 +39,15 @@ class Cloud:
 
 @asynccontextmanager
 async def cloud(
-    over: Transport, *objects: DesiredObject, node: str = "edge0", ready: bool = True
+    over: Transport, *objects: DesiredObject, node: str = "edge0", is_ready: bool = True
 ) -> AsyncIterator[Cloud]:
-    """Run a link whose node `node` has these objects, all of them known unless `ready` is taken away."""
+    """Run a link whose node `node` has these objects."""
     clock = Time()
     had = {node: {item.uid: item for item in objects}}
     core = CloudLink(7, TOPICS, objects_of=lambda name: list(had.get(name, {}).values()))
-    link = Link(
-        core,
-        over,
-        clock,
-        object_of=lambda name, uid: had.get(name, {}).get(uid),
-    )
+    link = Link(core, over, clock, object_of=lambda name, uid: had.get(name, {}).get(uid))
+    if is_ready:
+        link.ready()
     made = Cloud(link, clock, had)
     link.on_report = made.reports.append
     link.on_presence = made.presence.append
@@ -97,13 +94,13 @@ def named(logs: list[MutableMapping[str, Any]], event: str) -> list[MutableMappi
 
 async def test_a_node_is_told_to_ask_again_until_the_cache_is_complete() -> None:
     broker = BrokerCore()
-    async with cloud(transport(broker, "cloud"), A, ready=False) as it, Voice(broker, "edge0") as node:
+    async with cloud(transport(broker, "cloud"), A, is_ready=False) as it, Voice(broker, "edge0") as node:
         await node.get("early")
         await node.report(report("uid-a"))
         await eventually(lambda: node.heard(GetResult))
         assert node.heard(CloudPresence) == []
-        await it.link.announce()
-        await eventually(lambda: node.heard(CloudPresence))
+        it.link.ready()
+        await eventually(lambda: node.heard(CloudPresence) == [CloudPresence(online=True)])
         await node.get("late")
         await eventually(lambda: len(node.heard(GetResult)) == 2)
         answers = [(header.event_id, header.code) for header, body in node.messages if isinstance(body, GetResult)]

@@ -121,6 +121,32 @@ def test_a_file_that_did_anything_but_grow_is_counted_anew(
     assert (again.samples, bytes_read) == (samples, file.stat().st_size)
 
 
+LONG = b"0123456\n" * 2000
+
+
+def _swapped(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(LONG[:8000] + b"\n" * 16 + LONG[8016:] + b"more\n")
+    other.replace(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "samples"),
+    [
+        (lambda file: file.write_bytes(b"\n" * 16 + LONG[16:] + b"more\n"), 1999),
+        (lambda file: file.write_bytes(LONG[:-16] + b"\n" * 16 + b"more\n"), 1999),
+        (_swapped, 1999),
+    ],
+    ids=["another head", "another tail", "another file with the same ends"],
+)
+def test_each_proof_of_growth_counts_by_itself(file: Path, change: Callable[[Path], object], samples: int) -> None:
+    write(file, LONG)
+    checkpoint, _ = count(file)
+    change(file)
+    settle()
+    assert count(file, checkpoint)[0].samples == samples
+
+
 def test_a_line_longer_than_any_block_is_one_sample(file: Path) -> None:
     write(file, b"a\n" + b"x" * (3 * counting.BLOCK_BYTES) + b"\nb\n")
     assert count(file)[0].samples == 3

@@ -121,7 +121,7 @@ def test_a_file_that_becomes_a_fifo_between_two_looks_does_not_block(
     regular = path.stat()
     path.unlink()
     os.mkfifo(path)
-    monkeypatch.setattr("neptune.edge.paths.stat_file", lambda _path: regular)
+    monkeypatch.setattr(os, "lstat", lambda _path: regular)
     assert problem(open_file(str(path))).reason is Reason.NOT_A_FILE
 
 

@@ -63,13 +63,12 @@ class CloudController:
             object_of=lambda node, uid: object_of(cache, node, uid),
         )
         downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        self.manager.add(self._open)
         nodes = Keys()
         self.link.on_report = self.upstream.take
         self.link.on_presence = lambda node: nodes.name(
             dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
         )
-        # Runnables start when the cache is complete.
-        self.manager.add(self.link.announce)
         query = Query(Dataset, namespace)
         self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
         self.manager.controller(
@@ -80,6 +79,10 @@ class CloudController:
             sources=[self.upstream.mailbox],
             predicates=[only_deletions],
         )
+
+    async def _open(self) -> None:
+        """The caches are complete: let nodes ask."""
+        self.link.ready()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then finish what was begun and say goodbye to the nodes.

@@ -95,11 +95,10 @@ class Link:
         """Return what is known of a node, or None while there is no connection to know by."""
         return self.core.presence.state(node) if self.is_connected else None
 
-    async def announce(self) -> None:
-        """All objects are known from now on: tell the nodes, those that were told to wait among them."""
+    def ready(self) -> None:
+        """Answer nodes from now on: the cache holds all that there is. They are told to ask."""
         self.core.is_ready = True
-        if self.is_connected:
-            self._carry_out(self.core.announce(self._connection, self._timestamp()))
+        self._announce()
 
     def push(self, node: str, uid: str) -> None:
         """Tell a node soon what that object is now: its spec, or that the node has to forget it."""
@@ -121,8 +120,7 @@ class Link:
                 log.info("broker connected", connection=connection)
                 self._connection, self._last_trouble = connection, ""
                 self.is_connected, self.changed_at = True, self._clock.monotonic()
-                if self.core.is_ready:
-                    self._carry_out(self.core.announce(connection, self._timestamp()))
+                self._announce()
             case Disconnected(reason, retry):
                 if self.is_connected:
                     self.is_connected, self.changed_at = False, self._clock.monotonic()
@@ -131,6 +129,11 @@ class Link:
                 self._last_trouble = reason
             case Received():
                 self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
+
+    def _announce(self) -> None:
+        # Not before both hold: a node that asked too early would be told to wait, and ask again some seconds later.
+        if self.core.is_ready and self.is_connected:
+            self._carry_out(self.core.announce(self._connection, self._timestamp()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         answers: dict[str, list[Publish]] = {}

@@ -123,7 +123,6 @@ class Store:
             self._pending[_Rank.OBJECT, item.uid] = (_PUT, values)
         for uid in change.forgotten if change else ():
             self._pending[_Rank.OBJECT, uid] = ("DELETE FROM objects WHERE uid = ?", (uid,))
-            self._pending.pop((_Rank.RESULT, uid), None)
         for uid, result in results:
             text = json.dumps(result.to_json())
             self._pending[_Rank.RESULT, uid] = ("UPDATE objects SET result = ? WHERE uid = ?", (text, uid))

@@ -222,6 +222,9 @@ class ApiSession:
             async with aclosing(self._lines(response, idle_seconds)) as lines:
                 yield lines
         finally:
+            # `close` alone waits in the background, beyond our own end, for the server's part of the TLS goodbye.
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
             response.close()
 
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
