@@ -51,8 +51,6 @@ async def cloud(
     made = Cloud(link, clock, had)
     link.on_report = made.reports.append
     link.on_presence = made.presence.append
-    if ready:
-        await link.announce()
     running = asyncio.create_task(link.run())
     try:
         await eventually(lambda: link.is_connected or running.done())

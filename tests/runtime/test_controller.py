@@ -204,6 +204,7 @@ async def test_a_thread_past_its_deadline_keeps_its_key_until_it_returns() -> No
             informer.apply(Listed([widget("a")]))
             await eventually(lambda: logs)
             assert "a thread cannot be stopped" in logs[0]["event"]
+            await asyncio.sleep(0.05)  # ten times the first back-off
             assert calls == 1
             release.set()
             await eventually(lambda: calls == 2)

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 import yaml
@@ -158,6 +160,7 @@ class ApiSession:
         self._context = context
         self._access: Access | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._header: dict[str, str] = {}
         self._header_until = 0.0
         self._loaded_at = 0.0
@@ -178,6 +181,7 @@ class ApiSession:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+            await self._hang_up()
 
     async def request(
         self,
@@ -263,7 +267,7 @@ class ApiSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 headers={"User-Agent": f"neptune/{__version__}", "Accept": JSON},
             )
@@ -278,6 +282,26 @@ class ApiSession:
             allow_redirects=False,
             **arguments,
         )
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        new = socket.socket(*address[:3])
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sockets.add(new)
+        return new
+
+    async def _hang_up(self) -> None:
+        """End what is left of connections whose request was cancelled.
+
+        aiohttp says TLS's goodbye and does not wait for the server's, which then comes after the loop is closed.
+        """
+        for _ in range(100):
+            left = [each for each in self._sockets if each.fileno() >= 0]
+            if not left:
+                return
+            for each in left:
+                with suppress(OSError):  # not connected any more
+                    each.shutdown(socket.SHUT_RDWR)
+            await asyncio.sleep(0.01)
 
     async def _lines(self, response: aiohttp.ClientResponse, idle_seconds: float) -> AsyncGenerator[bytes, None]:
         # Not readline: it refuses a line longer than its buffer, and an object may take 1.5 MB (etcd's limit).
@@ -336,7 +360,9 @@ class ApiSession:
             advice = f"check that it is not overloaded (the limit is {REQUEST_SECONDS:.0f} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
-        return ApiUnreachable(f"no answer from {self._url}: {error or type(error).__name__}; {advice}")
+        # aiohttp's own text has the address of an SSLContext in it.
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        return ApiUnreachable(f"{self._url} is unreachable: {str(cause) or type(cause).__name__}; {advice}")
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:
