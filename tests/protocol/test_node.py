@@ -324,6 +324,14 @@ def test_new_cloud_gets_every_latest_status() -> None:
     assert reports(answer(link, link.tick(1.0, 0), epoch=2, seq=1, now=1.0)) == [sent]
 
 
+def test_cloud_that_starts_anew_under_the_same_epoch_gets_every_latest_status() -> None:
+    link = a_live_link(seq=1000)
+    (sent,) = reports(link.report(a_report("a"), 0.0, 0))
+    link.received(verdict("a", sent.seq), 0.0, 0)
+    link.received(birth(), 0.0, 0)
+    assert reports(answer(link, link.tick(1.0, 0), seq=1, now=1.0)) == [sent]
+
+
 def test_link_without_a_connection_is_quiet() -> None:
     link = a_live_link()
     link.disconnected()

@@ -42,7 +42,9 @@ class Api:
     """What survives a restart of the cloud: objects by uid with their node, and the status written last."""
 
     objects: dict[str, tuple[str, DesiredObject]] = field(default_factory=dict)
-    written: dict[str, tuple[str, tuple[int, int], StatusReport]] = field(default_factory=dict)
+    written: dict[str, tuple[str, StatusReport]] = field(default_factory=dict)
+    #: What the upstream of one cloud process knows: who wrote last, and the epoch and number of the report.
+    newest: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
 
     def of(self, name: str) -> list[DesiredObject]:
         return [item for owner, item in self.objects.values() if owner == name]
@@ -56,9 +58,10 @@ class Api:
             return messages.FORBIDDEN
         if item.generation != report.observed_generation:
             return messages.CONFLICT
-        writer, order, _ = self.written.get(report.uid, (name, (0, 0), report))
+        writer, order = self.newest.get(report.uid, ("", (0, 0)))
         if writer != name or order < (epoch, report.seq):
-            self.written[report.uid] = (name, (epoch, report.seq), report)
+            self.newest[report.uid] = (name, (epoch, report.seq))
+            self.written[report.uid] = (name, replace(report, seq=0))
         return messages.OK
 
 
@@ -145,11 +148,10 @@ class World:
         """Bring a connection up; the broker replays what it retains."""
         self._connected.add(who)
         self._connection[who] += 1
-        number = self._connection[who]
         if who == CLOUD:
-            self._carry_out_cloud(self.cloud.announce(number, 0))
+            self._announce()
         else:
-            self._carry_out(self.agents[who], self.agents[who].link.connected(number, self.now, 0))
+            self._carry_out(self.agents[who], self.agents[who].link.connected(self._connection[who], self.now, 0))
         for message in list(self._retained.values()):
             self._deliver(message, retained=True, only=who)
 
@@ -173,8 +175,18 @@ class World:
         self.disconnect(CLOUD)
         self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else next(self._numbers))
         fresh.is_ready = False
-        self._later(self.rng.uniform(0, 5), lambda: setattr(fresh, "is_ready", True))
+        self.api.newest.clear()
         self.connect(CLOUD)
+        self._later(self.rng.uniform(0, 5), partial(self._get_ready, fresh))
+
+    def _get_ready(self, fresh: cloud.CloudLink) -> None:
+        fresh.is_ready = True
+        if fresh is self.cloud:
+            self._announce()
+
+    def _announce(self) -> None:
+        if self.cloud.is_ready and CLOUD in self._connected:
+            self._carry_out_cloud(self.cloud.announce(self._connection[CLOUD], 0))
 
     def _carry_out_cloud(self, actions: list[cloud.Action]) -> None:
         for action in actions:
@@ -248,8 +260,4 @@ class World:
     def written_by(self, name: str) -> dict[str, StatusReport]:
         """Return the statuses at the API server of a node's objects, without the numbers of the link."""
         uids = {item.uid for item in self.api.of(name)}
-        return {
-            uid: replace(report, seq=0)
-            for uid, (writer, _, report) in self.api.written.items()
-            if uid in uids and writer == name
-        }
+        return {uid: report for uid, (writer, report) in self.api.written.items() if uid in uids and writer == name}

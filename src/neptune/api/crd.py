@@ -8,6 +8,7 @@ schemas, additional printer columns, selectable fields).
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,20 +63,17 @@ class ListMap:
         return schema
 
 
-#: JSON Schema words that pydantic emits and a structural schema has too, with the same meaning.
-_KEPT = frozenset(
-    {
-        "type", "format", "description", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems",
-        "minimum", "maximum", "multipleOf", "required", "default", "nullable",
-        "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
-        "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string",
-    }
+#: JSON Schema words that pydantic emits and a structural schema has too, with the same meaning; in the order in which
+#: a person reads them.
+_KEPT = (
+    "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems",
+    "minimum", "maximum", "multipleOf", "default", "nullable",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "required",
 )  # fmt: skip
-#: Words that say nothing to the API server. `additionalProperties: true` is how `extra="allow"` looks: it is about
-#: what we keep when reading, not about what a user may write.
-_DROPPED = frozenset(
-    {"title", "properties", "items", "additionalProperties", "anyOf", "allOf", "$ref", "$defs", "const"}
-)
+#: Words that are translated, or say nothing to the API server. `additionalProperties: true` beside properties is how
+#: `extra="allow"` looks: it is about what we keep when reading, not about what a user may write.
+_DROPPED = frozenset({"title", "properties", "items", "additionalProperties", "const"})
 
 
 def crd_for(cls: type[Resource]) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def crd_for(cls: type[Resource]) -> dict[str, Any]:
         "storage": True,
         "schema": {
             "openAPIV3Schema": {
-                "description": (cls.__doc__ or "").strip(),
+                "description": inspect.cleandoc(cls.__doc__ or ""),
                 "type": "object",
                 "required": [name for name in schema.get("required", ()) if name in properties],
                 "properties": properties,
@@ -149,10 +147,10 @@ def _column(column: Column) -> dict[str, Any]:
 
 def _structural(schema: dict[str, Any], definitions: dict[str, Any], path: str) -> dict[str, Any]:
     schema = _resolved(schema, definitions, path)
-    unknown = schema.keys() - _KEPT - _DROPPED
+    unknown = schema.keys() - _DROPPED - {*_KEPT}
     if unknown:
         raise NotStructural(f"{path}: a CRD schema has no {', '.join(sorted(unknown))}; use a simpler type")
-    out = {word: value for word, value in schema.items() if word in _KEPT}
+    out = {word: schema[word] for word in _KEPT if word in schema}
     if "const" in schema:
         out["enum"] = [schema["const"]]
     if "properties" in schema:
@@ -161,6 +159,9 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any], path: str) 
         }
     elif isinstance(schema.get("additionalProperties"), dict):
         out["additionalProperties"] = _structural(schema["additionalProperties"], definitions, f"{path}.*")
+    elif schema.get("additionalProperties") is True:
+        # A mapping of anything; without this the API server would prune all that is in it.
+        out["x-kubernetes-preserve-unknown-fields"] = True
     if "items" in schema:
         out["items"] = _structural(schema["items"], definitions, f"{path}[]")
     if "type" not in out and "x-kubernetes-int-or-string" not in out:

@@ -247,7 +247,7 @@ def diff(before: Json, after: Json) -> Json:
 
     Lists are replaced whole: a merge patch knows no other way.
     """
-    patch: Json = dict.fromkeys(before.keys() - after.keys())
+    patch: Json = {name: None for name in before if name not in after}
     for name, value in after.items():
         old = before.get(name)
         if isinstance(old, dict) and isinstance(value, dict):

@@ -95,7 +95,7 @@ class CloudLink:
         return self._announcement(online=False, connection=connection, timestamp=timestamp)
 
     def announce(self, connection: int, timestamp: int) -> list[Action]:
-        """Say that the cloud is there and ready; nodes that hear of a new epoch ask for everything."""
+        """Say that the cloud is there and ready; nodes that hear it ask for everything: they may have missed pushes."""
         return [Publish(self._announcement(online=True, connection=connection, timestamp=timestamp))]
 
     def received(self, message: Received, now: float, timestamp: int) -> list[Action]:

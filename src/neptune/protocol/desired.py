@@ -35,13 +35,17 @@ class DesiredState:
     _floor: int = 0
     _seen: dict[str, int] = field(default_factory=dict)
 
-    def replace(self, header: Header, objects: Iterable[DesiredObject], *, asked_after: int = -1) -> Change:
-        """Take a complete answer: store what it holds, forget what it lacks, keep what is newer than the answer.
+    def is_of_another_cloud(self, header: Header, *, asked_after: int = -1) -> bool:
+        """Tell whether an answer is of another cloud process than the messages before it.
 
         `asked_after` is what `newest` was when the node asked. A cloud counts on, so an answer that is no higher is
         of a process that started anew under the same epoch, as after a clock went back: its numbers start over.
         """
-        if header.cloud_epoch != self.epoch or header.seq <= asked_after:
+        return header.cloud_epoch != self.epoch or header.seq <= asked_after
+
+    def replace(self, header: Header, objects: Iterable[DesiredObject], *, asked_after: int = -1) -> Change:
+        """Take a complete answer: store what it holds, forget what it lacks, keep what is newer than the answer."""
+        if self.is_of_another_cloud(header, asked_after=asked_after):
             self.epoch, self.newest, self._seen = header.cloud_epoch, 0, {}
         # The answer speaks for all that was said before it, so memory of older messages can go.
         self._seen = {uid: seq for uid, seq in self._seen.items() if seq > header.seq}
@@ -83,7 +87,7 @@ class Assembly:
     """Collects the parts of one answer, in any order and with duplicates.
 
     A question may be answered twice, by one cloud at two moments or by two clouds. Parts of different answers never
-    mix: together they could lack an object that each of the answers has. `asked_after` is for `DesiredState.replace`.
+    mix: together they could lack an object that each of the answers has. `asked_after` is for `DesiredState`.
     """
 
     event_id: str

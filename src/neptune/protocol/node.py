@@ -219,8 +219,9 @@ class NodeLink:
         if self._ask_again:
             self._ask_again = False
             self._ask_soon(now)
-        is_new_cloud = header.cloud_epoch != self.desired.epoch
-        change = self.desired.replace(header, objects, asked_after=sync.assembly.asked_after)
+        asked_after = sync.assembly.asked_after
+        is_new_cloud = self.desired.is_of_another_cloud(header, asked_after=asked_after)
+        change = self.desired.replace(header, objects, asked_after=asked_after)
         self._forget(change)
         if is_new_cloud or not self.live:
             self.live = True
