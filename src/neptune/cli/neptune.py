@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from neptune import __version__
+from neptune import __version__, log
 from neptune.cli.main import BAD_SETTINGS, FAILED, INTERRUPTED, refuse_namesake
 from neptune.errors import NeptuneError, SettingsError
 
@@ -33,6 +33,8 @@ def main() -> None:
 def _run(argv: Sequence[str]) -> int:
     try:
         refuse_namesake()
+        # A tool prints results; of the log only what went wrong is of use to whoever reads them.
+        log.configure(level="warning")
         options = _parser(argv).parse_args(argv)
         code: int = options.run(options)
         sys.stdout.flush()
