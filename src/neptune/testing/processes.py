@@ -122,6 +122,22 @@ class Process:
                 raise ProcessError(f"{self.name} is not ready after {seconds:g} s:\n{self._log_end()}")
             time.sleep(PROBE_INTERVAL)
 
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._popen.send_signal(number)
+
+    def wait_until_ended(self, *, seconds: float) -> None:
+        """Wait for the end of the process.
+
+        Raises:
+            ProcessError: it still runs after `seconds`, and was killed.
+        """
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise ProcessError(f"{self.name} still ran after {seconds:g} s:\n{self._log_end()}") from error
+
     def stop(self, *, seconds: float) -> None:
         """Ask the process to end (SIGTERM) and kill it after `seconds`."""
         self._popen.terminate()
