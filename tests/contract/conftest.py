@@ -64,7 +64,7 @@ def real_kubeconfig(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture
-async def server(real_kubeconfig: Path | None, tmp_path: Path) -> AsyncIterator[Server]:
+async def api_server(real_kubeconfig: Path | None, tmp_path: Path) -> AsyncIterator[Server]:
     """Give each of the two servers."""
     if real_kubeconfig:
         async with connect(real_kubeconfig) as http:

@@ -18,10 +18,10 @@ def names(listed: Any) -> list[str]:
     return [each["metadata"]["name"] for each in listed["items"]]
 
 
-async def with_labels(server: Server, name: str, labels: dict[str, str], **spec: Any) -> dict[str, Any]:
+async def with_labels(api_server: Server, name: str, labels: dict[str, str], **spec: Any) -> dict[str, Any]:
     body = dataset(name, **spec)
     body["metadata"]["labels"] = labels
-    made: dict[str, Any] = (await server.create(body)).body
+    made: dict[str, Any] = (await api_server.create(body)).body
     return made
 
 
@@ -39,17 +39,17 @@ async def with_labels(server: Server, name: str, labels: dict[str, str], **spec:
         ("app=", []),
     ],
 )
-async def test_label_selector_selects(server: Server, selector: str, expected: list[str]) -> None:
-    await with_labels(server, "a", {"app": "x", "tier": "front"})
-    await with_labels(server, "b", {"app": "x", "tier": "back"})
-    await with_labels(server, "c", {"app": "y"})
-    await with_labels(server, "d", {})
-    assert names((await server.get(labelSelector=selector)).body) == expected
+async def test_label_selector_selects(api_server: Server, selector: str, expected: list[str]) -> None:
+    await with_labels(api_server, "a", {"app": "x", "tier": "front"})
+    await with_labels(api_server, "b", {"app": "x", "tier": "back"})
+    await with_labels(api_server, "c", {"app": "y"})
+    await with_labels(api_server, "d", {})
+    assert names((await api_server.get(labelSelector=selector)).body) == expected
 
 
 @pytest.mark.parametrize("selector", ["a=b=c", "a in b", "in (a)", "=a", "a in (b"])
-async def test_selector_that_cannot_be_read_is_a_bad_request(server: Server, selector: str) -> None:
-    answer = await server.get(labelSelector=selector)
+async def test_selector_that_cannot_be_read_is_a_bad_request(api_server: Server, selector: str) -> None:
+    answer = await api_server.get(labelSelector=selector)
     assert (answer.code, answer.body["reason"]) == (400, "BadRequest")
 
 
@@ -63,24 +63,24 @@ async def test_selector_that_cannot_be_read_is_a_bad_request(server: Server, sel
         ("spec.nodeName!=edge0,metadata.name=b", ["b"]),
     ],
 )
-async def test_field_selector_selects(server: Server, selector: str, expected: list[str]) -> None:
-    await server.create(dataset("a", nodeName="edge0"))
-    await server.create(dataset("b"))
-    assert names((await server.get(fieldSelector=selector)).body) == expected
+async def test_field_selector_selects(api_server: Server, selector: str, expected: list[str]) -> None:
+    await api_server.create(dataset("a", nodeName="edge0"))
+    await api_server.create(dataset("b"))
+    assert names((await api_server.get(fieldSelector=selector)).body) == expected
 
 
-async def test_field_that_is_not_selectable_is_a_bad_request(server: Server) -> None:
-    answer = await server.get(fieldSelector="spec.url=x")
+async def test_field_that_is_not_selectable_is_a_bad_request(api_server: Server) -> None:
+    answer = await api_server.get(fieldSelector="spec.url=x")
     assert (answer.code, answer.body["message"]) == (400, "field label not supported: spec.url")
 
 
-async def test_table_has_the_columns_of_the_crd(server: Server) -> None:
-    await server.create(dataset("a", nodeName="edge0", share=0.5))
-    await server.merge(
+async def test_table_has_the_columns_of_the_crd(api_server: Server) -> None:
+    await api_server.create(dataset("a", nodeName="edge0", share=0.5))
+    await api_server.merge(
         "a", {"status": {"numberOfSamples": 0, "conditions": [{"type": "Ready", "status": "True"}]}}, "status"
     )
-    await server.create(dataset("b"))
-    table = (await server.get(accept=TABLE)).body
+    await api_server.create(dataset("b"))
+    table = (await api_server.get(accept=TABLE)).body
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
     columns = [(each["name"], each["type"], each["priority"]) for each in table["columnDefinitions"]]
     assert columns == [
@@ -102,74 +102,74 @@ async def test_table_has_the_columns_of_the_crd(server: Server) -> None:
     assert table["rows"][0]["object"]["metadata"]["name"] == "a"
 
 
-async def test_table_shows_ages_of_dates(server: Server) -> None:
-    await server.create(dataset("a"))
-    await server.merge("a", {"status": {"updateTime": "2020-01-01T00:00:00Z"}}, "status")
-    table = (await server.get("a", accept=TABLE, includeObject="None")).body
+async def test_table_shows_ages_of_dates(api_server: Server) -> None:
+    await api_server.create(dataset("a"))
+    await api_server.merge("a", {"status": {"updateTime": "2020-01-01T00:00:00Z"}}, "status")
+    table = (await api_server.get("a", accept=TABLE, includeObject="None")).body
     assert table["rows"][0]["cells"][4][:2] in {"6y", "7y", "8y"}
     assert table["rows"][0].get("object") is None
 
 
-async def test_partial_metadata_leaves_the_rest_out(server: Server) -> None:
-    made = (await server.create(dataset("a"))).body
-    one = (await server.get("a", accept=PARTIAL)).body
+async def test_partial_metadata_leaves_the_rest_out(api_server: Server) -> None:
+    made = (await api_server.create(dataset("a"))).body
+    one = (await api_server.get("a", accept=PARTIAL)).body
     assert set(one) == {"kind", "apiVersion", "metadata"}
     assert one["kind"] == "PartialObjectMetadata"
     assert one["metadata"]["uid"] == made["metadata"]["uid"]
-    listed = (await server.get(accept=PARTIAL_LIST)).body
+    listed = (await api_server.get(accept=PARTIAL_LIST)).body
     assert listed["kind"] == "PartialObjectMetadataList"
     assert names(listed) == ["a"]
 
 
-async def test_watch_goes_on_from_a_list(server: Server) -> None:
-    await server.create(dataset("a"))
-    version = (await server.get()).body["metadata"]["resourceVersion"]
-    async with server.http.watch(server.path, resourceVersion=version) as events:
-        made = (await server.create(dataset("b"))).body
+async def test_watch_goes_on_from_a_list(api_server: Server) -> None:
+    await api_server.create(dataset("a"))
+    version = (await api_server.get()).body["metadata"]["resourceVersion"]
+    async with api_server.http.watch(api_server.path, resourceVersion=version) as events:
+        made = (await api_server.create(dataset("b"))).body
         assert await events.next() == {"type": "ADDED", "object": made}
-        changed = (await server.merge("b", {"spec": {"copies": 2}})).body
+        changed = (await api_server.merge("b", {"spec": {"copies": 2}})).body
         assert await events.next() == {"type": "MODIFIED", "object": changed}
-        await server.delete("b")
+        await api_server.delete("b")
         gone = await events.next()
         assert (gone["type"], gone["object"]["metadata"]["name"]) == ("DELETED", "b")
         assert int(gone["object"]["metadata"]["resourceVersion"]) > int(changed["metadata"]["resourceVersion"])
 
 
-async def test_watch_without_a_version_begins_with_what_is_there(server: Server) -> None:
-    made = (await server.create(dataset("a"))).body
-    async with server.http.watch(server.path) as events:
+async def test_watch_without_a_version_begins_with_what_is_there(api_server: Server) -> None:
+    made = (await api_server.create(dataset("a"))).body
+    async with api_server.http.watch(api_server.path) as events:
         assert await events.next() == {"type": "ADDED", "object": made}
 
 
-async def test_watch_by_selector_sees_objects_enter_and_leave(server: Server) -> None:
-    await server.create(dataset("a"))
-    version = (await server.get()).body["metadata"]["resourceVersion"]
+async def test_watch_by_selector_sees_objects_enter_and_leave(api_server: Server) -> None:
+    await api_server.create(dataset("a"))
+    version = (await api_server.get()).body["metadata"]["resourceVersion"]
     query = {"resourceVersion": version, "labelSelector": "on"}
-    async with server.http.watch(server.path, **query) as events:
-        await server.merge("a", {"metadata": {"labels": {"on": "1"}}})
-        await server.merge("a", {"metadata": {"labels": {"on": "2"}}})
-        await server.merge("a", {"metadata": {"labels": {"on": None}}})
+    async with api_server.http.watch(api_server.path, **query) as events:
+        await api_server.merge("a", {"metadata": {"labels": {"on": "1"}}})
+        await api_server.merge("a", {"metadata": {"labels": {"on": "2"}}})
+        await api_server.merge("a", {"metadata": {"labels": {"on": None}}})
         seen = [await events.next() for _ in range(3)]
     assert [each["type"] for each in seen] == ["ADDED", "MODIFIED", "DELETED"]
     assert seen[2]["object"]["metadata"]["labels"] == {"on": "2"}
 
 
-async def test_watch_by_field_selector_sees_objects_enter_and_leave(server: Server) -> None:
-    await server.create(dataset("a"))
-    version = (await server.get()).body["metadata"]["resourceVersion"]
+async def test_watch_by_field_selector_sees_objects_enter_and_leave(api_server: Server) -> None:
+    await api_server.create(dataset("a"))
+    version = (await api_server.get()).body["metadata"]["resourceVersion"]
     query = {"resourceVersion": version, "fieldSelector": "spec.nodeName=edge0"}
-    async with server.http.watch(server.path, **query) as events:
-        await server.merge("a", {"spec": {"nodeName": "edge0"}})
-        await server.merge("a", {"spec": {"nodeName": "edge1"}})
+    async with api_server.http.watch(api_server.path, **query) as events:
+        await api_server.merge("a", {"spec": {"nodeName": "edge0"}})
+        await api_server.merge("a", {"spec": {"nodeName": "edge1"}})
         assert [(await events.next())["type"] for _ in range(2)] == ["ADDED", "DELETED"]
 
 
-async def test_watch_of_tables_has_one_row_an_event(server: Server) -> None:
-    version = (await server.get()).body["metadata"]["resourceVersion"]
-    async with server.http.watch(server.path, accept=TABLE, resourceVersion=version) as events:
-        await server.create(dataset("a"))
+async def test_watch_of_tables_has_one_row_an_event(api_server: Server) -> None:
+    version = (await api_server.get()).body["metadata"]["resourceVersion"]
+    async with api_server.http.watch(api_server.path, accept=TABLE, resourceVersion=version) as events:
+        await api_server.create(dataset("a"))
         first = await events.next()
-        await server.merge("a", {"spec": {"nodeName": "edge0"}})
+        await api_server.merge("a", {"spec": {"nodeName": "edge0"}})
         second = await events.next()
     assert (first["type"], first["object"]["kind"]) == ("ADDED", "Table")
     assert first["object"]["columnDefinitions"][0]["name"] == "Name"
@@ -178,10 +178,10 @@ async def test_watch_of_tables_has_one_row_an_event(server: Server) -> None:
     assert second["object"]["rows"][0]["cells"][2] == "edge0"
 
 
-async def test_streamed_list_ends_with_an_annotated_bookmark(server: Server) -> None:
-    await server.create(dataset("a"))
+async def test_streamed_list_ends_with_an_annotated_bookmark(api_server: Server) -> None:
+    await api_server.create(dataset("a"))
     query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    async with server.http.watch(server.path, **query) as events:
+    async with api_server.http.watch(api_server.path, **query) as events:
         assert (await events.next())["type"] == "ADDED"
         end = await events.next()
     assert end["type"] == "BOOKMARK"
@@ -191,15 +191,15 @@ async def test_streamed_list_ends_with_an_annotated_bookmark(server: Server) -> 
     assert int(end["object"]["metadata"]["resourceVersion"]) > 0
 
 
-async def test_streamed_list_wants_a_version_match(server: Server) -> None:
-    answer = await server.get(watch="true", sendInitialEvents="true")
+async def test_streamed_list_wants_a_version_match(api_server: Server) -> None:
+    answer = await api_server.get(watch="true", sendInitialEvents="true")
     assert (answer.code, answer.body["reason"]) == (422, "Invalid")
     assert "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan" in answer.body["message"]
 
 
-async def test_watch_from_a_forgotten_version_is_told_to_list_again(server: Server) -> None:
-    server.forget()
-    async with server.http.watch(server.path, resourceVersion="1") as events:
+async def test_watch_from_a_forgotten_version_is_told_to_list_again(api_server: Server) -> None:
+    api_server.forget()
+    async with api_server.http.watch(api_server.path, resourceVersion="1") as events:
         assert events.code == 200
         error = await events.next()
         assert await events.next() is None
@@ -208,27 +208,27 @@ async def test_watch_from_a_forgotten_version_is_told_to_list_again(server: Serv
     assert error["object"]["message"].startswith("too old resource version: 1 (")
 
 
-async def test_watch_ends_after_the_time_that_the_client_names(server: Server) -> None:
-    async with server.http.watch(server.path, timeoutSeconds="1") as events:
+async def test_watch_ends_after_the_time_that_the_client_names(api_server: Server) -> None:
+    async with api_server.http.watch(api_server.path, timeoutSeconds="1") as events:
         assert await events.next() is None
 
 
-async def test_version_that_is_no_number_is_refused(server: Server) -> None:
-    answer = await server.get(watch="true", resourceVersion="abc")
+async def test_version_that_is_no_number_is_refused(api_server: Server) -> None:
+    answer = await api_server.get(watch="true", resourceVersion="abc")
     assert answer.code == 500
     assert answer.body["message"].startswith('resourceVersion: Invalid value: "abc": strconv.ParseUint')
     assert "reason" not in answer.body
 
 
-async def test_version_from_the_future_times_out(server: Server) -> None:
-    answer = await server.get(resourceVersion="999999999")
+async def test_version_from_the_future_times_out(api_server: Server) -> None:
+    answer = await api_server.get(resourceVersion="999999999")
     assert (answer.code, answer.body["reason"]) == (504, "Timeout")
     assert "Too large resource version: 999999999, current: " in answer.body["message"]
     assert answer.body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
-async def test_discovery_names_the_resource(server: Server) -> None:
-    found = (await server.http.call("GET", f"/apis/{GROUP}/v1alpha1")).body
+async def test_discovery_names_the_resource(api_server: Server) -> None:
+    found = (await api_server.http.call("GET", f"/apis/{GROUP}/v1alpha1")).body
     assert found["groupVersion"] == API_VERSION
     entries = {each["name"]: each for each in found["resources"]}
     plain = entries["datasets"]
@@ -237,14 +237,14 @@ async def test_discovery_names_the_resource(server: Server) -> None:
     assert plain["categories"] == ["contract"]
     assert set(plain["verbs"]) == {"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
     assert set(entries["datasets/status"]["verbs"]) == {"get", "patch", "update"}
-    groups = (await server.http.call("GET", "/apis")).body["groups"]
+    groups = (await api_server.http.call("GET", "/apis")).body["groups"]
     assert GROUP in {each["name"] for each in groups}
-    one = (await server.http.call("GET", f"/apis/{GROUP}")).body
+    one = (await api_server.http.call("GET", f"/apis/{GROUP}")).body
     assert one["preferredVersion"] == {"groupVersion": API_VERSION, "version": "v1alpha1"}
 
 
-async def test_events_are_seen_in_both_groups(server: Server) -> None:
-    path = f"/apis/events.k8s.io/v1/namespaces/{server.namespace}/events"
+async def test_events_are_seen_in_both_groups(api_server: Server) -> None:
+    path = f"/apis/events.k8s.io/v1/namespaces/{api_server.namespace}/events"
     body = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -254,22 +254,23 @@ async def test_events_are_seen_in_both_groups(server: Server) -> None:
         "reportingInstance": "x-1",
         "action": "Counting",
         "reason": "Counted",
-        "regarding": {"kind": "Dataset", "name": "a", "namespace": server.namespace, "apiVersion": API_VERSION},
+        "regarding": {"kind": "Dataset", "name": "a", "namespace": api_server.namespace, "apiVersion": API_VERSION},
         "note": "three samples",
         "type": "Normal",
     }
-    assert (await server.http.call("POST", path, body)).code == 201
-    core = f"/api/v1/namespaces/{server.namespace}/events"
-    found = (await server.http.call("GET", core, fieldSelector="involvedObject.name=a,reason=Counted")).body["items"]
+    assert (await api_server.http.call("POST", path, body)).code == 201
+    core = f"/api/v1/namespaces/{api_server.namespace}/events"
+    listed = await api_server.http.call("GET", core, fieldSelector="involvedObject.name=a,reason=Counted")
+    found = listed.body["items"]
     assert [(each["message"], each["reportingComponent"]) for each in found] == [("three samples", "neptune.io/x")]
-    assert (await server.http.call("GET", core, fieldSelector="involvedObject.name=b")).body["items"] == []
+    assert (await api_server.http.call("GET", core, fieldSelector="involvedObject.name=b")).body["items"] == []
 
 
-async def test_lease_is_taken_by_one_of_two(server: Server) -> None:
-    path = f"/apis/coordination.k8s.io/v1/namespaces/{server.namespace}/leases"
+async def test_lease_is_taken_by_one_of_two(api_server: Server) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{api_server.namespace}/leases"
     lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "one", "leaseDurationSeconds": 15}}
-    made = (await server.http.call("POST", path, lease)).body
+    made = (await api_server.http.call("POST", path, lease)).body
     made["spec"]["holderIdentity"] = "two"
-    assert (await server.http.call("PUT", f"{path}/l", made)).code == 200
+    assert (await api_server.http.call("PUT", f"{path}/l", made)).code == 200
     made["spec"]["holderIdentity"] = "three"
-    assert (await server.http.call("PUT", f"{path}/l", made)).code == 409
+    assert (await api_server.http.call("PUT", f"{path}/l", made)).code == 409

@@ -114,7 +114,7 @@ async def test_a_report_is_handed_on_with_the_name_in_the_topic_and_its_verdict_
         got = (await eventually(lambda: it.reports))[0]
         assert (got.node, got.epoch, got.reports) == ("edge0", node.epoch, (report("uid-a"),))
         assert node.verdicts == []
-        it.link.settle("edge0", Verdict("uid-a", 1, 200))
+        it.link.settle("edge0", Verdict("uid-a", 1, 1, 200))
         assert (await node.verdict(1)).code == 200
 
 
@@ -199,7 +199,7 @@ async def test_a_refused_publish_is_logged_once_a_topic_until_it_works_again() -
             async def push_and_settle(times: int) -> None:
                 for _ in range(times):
                     it.link.push("edge0", "uid-a")
-                    it.link.settle("edge0", Verdict("uid-a", 1, 200))
+                    it.link.settle("edge0", Verdict("uid-a", 1, 1, 200))
                     await eventually(lambda: not it.link._senders)
 
             await push_and_settle(3)
@@ -227,7 +227,7 @@ async def test_a_broker_that_is_away_is_logged_once_a_cause_and_its_return_once(
             await asyncio.sleep(0.3)  # some ten attempts
             broker.start()
             await eventually(lambda: it.link.is_connected)
-    told = [entry["reason"] for entry in named(logs, "broker not connected")]
+    told = [entry["reason"] for entry in named(logs, "broker unreachable")]
     assert len(told) == len(set(told)) == 2, told
     assert [entry["connection"] for entry in named(logs, "broker connected")] == [1, 2]
 
@@ -245,7 +245,7 @@ async def test_verdicts_that_wait_at_the_end_still_go_out_before_the_goodbye() -
     broker = BrokerCore()
     async with Voice(broker, "edge0") as node:
         async with cloud(transport(broker, "cloud"), A) as it:
-            it.link.settle("edge0", Verdict("uid-a", 1, 200))
+            it.link.settle("edge0", Verdict("uid-a", 1, 1, 200))
         await eventually(lambda: [body for body in node.heard(CloudPresence) if not body.online])
         assert [verdict.code for verdict in node.verdicts] == [200]
 

@@ -18,7 +18,7 @@ from neptune.transport.broker_types import Limits
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from tests.embedded.raw import connect, packet, publish, raw_client, string, subscribe
 from tests.support import transports
-from tests.support.certificates import make_certificates
+from tests.support.certificates import write_certificates
 from tests.support.transports import closing, disconnected, eventually
 
 PINGREQ, PINGRESP = b"\xc0\0", (0xD0, b"")
@@ -276,8 +276,9 @@ async def test_a_client_that_asks_and_never_reads_is_cut(broker: EmbeddedBroker)
     async def ask_for_ever() -> None:
         await loop.sock_connect(connection, ("127.0.0.1", broker.port))
         await loop.sock_sendall(connection, connect())
-        while True:
-            await loop.sock_sendall(connection, PINGREQ * 1000)
+        async with asyncio.timeout(20):
+            while True:
+                await loop.sock_sendall(connection, PINGREQ * 1000)
 
     with connection, pytest.raises(ConnectionError):
         await ask_for_ever()
@@ -285,15 +286,21 @@ async def test_a_client_that_asks_and_never_reads_is_cut(broker: EmbeddedBroker)
 
 
 async def test_tls_clients_need_a_certificate_where_the_context_says_so(tmp_path: Path) -> None:
-    files = make_certificates(tmp_path)
+    files = write_certificates(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.server_certificate, files.server_key)
     context.verify_mode = ssl.CERT_REQUIRED
     broker = EmbeddedBroker(ssl=context)
     await broker.start()
     assert broker.url == f"mqtts://127.0.0.1:{broker.port}"
     known = MqttTransport(
-        MqttSettings(url=broker.url, client_id="a", ca_file=files.ca, cert_file=files.certificate, key_file=files.key)
+        MqttSettings(
+            url=broker.url,
+            client_id="a",
+            ca_file=files.ca,
+            cert_file=files.client_certificate,
+            key_file=files.client_key,
+        )
     )
     unknown = MqttTransport(MqttSettings(url=broker.url, client_id="b", ca_file=files.ca))
     async with closing(known, unknown):

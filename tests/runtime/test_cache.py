@@ -107,6 +107,18 @@ def test_an_index_follows_changes_and_deletions(cache: Cache) -> None:
         cache.list(Widget, index="shape", value="round")
 
 
+def test_an_index_function_that_fails_leaves_the_object_out_of_that_index_only(cache: Cache) -> None:
+    informer = cache.watch(Widget)
+    cache.index(Widget, "share", lambda each: [str(6 // each.spec.size)])
+    with structlog.testing.capture_logs() as logs:
+        informer.apply(Listed([widget("none", size=0), widget("two", size=2)]))
+        assert [each.metadata.name for each in cache.list(Widget, index="share", value="3")] == ["two"]
+        informer.apply(Stored(widget("two", 2, size=0)))
+    assert [entry["event"] for entry in logs] == ["index failed, object left out of it"] * 2
+    assert cache.list(Widget, index="share", value="3") == []
+    assert len(cache.list(Widget)) == 2
+
+
 def test_an_object_that_does_not_fit_spoils_only_itself(cache: Cache) -> None:
     informer = cache.watch(Widget)
     cache.index(Widget, "color", lambda each: [each.spec.color])

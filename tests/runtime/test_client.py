@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from pathlib import Path
 
 import pytest
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, Resource, ResourceKey, ResourceType
+from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.runtime import AlreadyExists, Client, Conflict, Gone, Invalid, NotFound, Query
-
-
-class Namespace(Resource):
-    resource: ClassVar[ResourceType] = ResourceType("", "v1", "Namespace", "namespaces", namespaced=False)
+from tests.runtime.widgets import Namespace, eventually
 
 
 def dataset(namespace: str, name: str = "a", **labels: str) -> Dataset:
@@ -78,6 +75,8 @@ async def test_the_status_is_written_alone(client: Client, namespace: str) -> No
     created.spec.url = "/elsewhere"
     after = await client.status.patch(created)
     assert (after.status.number_of_samples, after.spec.url, after.metadata.generation) == (0, "/data/a", 1)
+    after.spec.url = "/elsewhere"
+    assert await client.status.patch(after) is after
     after.status.number_of_samples = 7
     replaced = await client.status.update(after)
     assert replaced.status.number_of_samples == 7
@@ -94,10 +93,10 @@ async def test_update_replaces_the_object_and_conflicts_when_it_changed(client: 
         await client.update(created)
 
 
-async def test_apply_creates_then_owns_its_fields(client: Client, with_datasets: object, namespace: str) -> None:
+async def test_apply_creates_then_owns_its_fields(client: Client, with_datasets: Path, namespace: str) -> None:
     applied = await client.apply(dataset(namespace))
     assert applied.spec.node_name == "edge0"
-    other = Client(with_datasets, field_manager="other")  # type: ignore[arg-type]  # the fixture gives a Path
+    other = Client(with_datasets, field_manager="other")
     try:
         claim = dataset(namespace)
         claim.spec.url = "/theirs"
@@ -148,6 +147,29 @@ async def test_a_watch_gives_what_happens_after_its_version(client: Client, name
         await client.delete(first)
         seen = [await anext(events), await anext(events)]
     assert [(event.type, event.object["metadata"]["name"]) for event in seen] == [("ADDED", "b"), ("DELETED", "a")]
+
+
+def open_sockets() -> int:
+    return sum(1 for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and "socket:" in str(link.readlink()))
+
+
+async def test_close_leaves_no_connection_open_whatever_was_cancelled(with_datasets: Path, namespace: str) -> None:
+    before = open_sockets()
+    client = Client(with_datasets)
+
+    async def watch() -> None:
+        async with client.watch(Query(Dataset, namespace), "") as events:
+            async for _ in events:
+                pass
+
+    await client.list(Dataset, namespace)
+    watches = [asyncio.create_task(watch()) for _ in range(20)]
+    await eventually(lambda: open_sockets() > before + 15)
+    for task in watches:
+        task.cancel()
+    await asyncio.wait(watches)
+    await client.close()
+    assert open_sockets() == before
 
 
 async def test_a_watch_from_a_version_that_is_not_kept_is_gone(client: Client, namespace: str) -> None:

@@ -28,6 +28,7 @@ from neptune.runtime import (
     RequeueAfter,
     TerminalError,
 )
+from neptune.runtime.metrics import Metrics
 from neptune.runtime.watch import Listed, Stored
 from tests.runtime.widgets import Widget, eventually, key, widget
 
@@ -36,7 +37,7 @@ from tests.runtime.widgets import Widget, eventually, key, widget
 async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[Widget]]:
     client = Client()
     context = Context(client, Cache(client), SystemClock(), get_logger(), asyncio.get_running_loop())
-    controller = Controller(context, Query(Widget), reconcile, "widgets", **options)
+    controller = Controller(context, Query(Widget), reconcile, "widgets", Metrics(), **options)
     controller.start_sources()
     task = asyncio.create_task(controller.run())
     try:
@@ -203,6 +204,7 @@ async def test_a_thread_past_its_deadline_keeps_its_key_until_it_returns() -> No
             informer.apply(Listed([widget("a")]))
             await eventually(lambda: logs)
             assert "a thread cannot be stopped" in logs[0]["event"]
+            await asyncio.sleep(0.05)  # ten times the first back-off
             assert calls == 1
             release.set()
             await eventually(lambda: calls == 2)

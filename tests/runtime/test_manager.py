@@ -36,6 +36,24 @@ print("stopped", flush=True)
 """
 
 
+HANGING = """
+import asyncio
+from neptune.api.meta import Resource, ResourceType
+from neptune.runtime import Manager
+
+class Widget(Resource):
+    resource = ResourceType("example.com", "v1", "Widget", "widgets")
+
+async def reconcile(ctx, key):
+    print("reconciling", flush=True)
+    await asyncio.Event().wait()
+
+manager = Manager()
+manager.controller(Widget, reconcile)
+manager.run()
+"""
+
+
 def dataset(namespace: str, name: str) -> Dataset:
     return Dataset(
         metadata=ObjectMeta(namespace=namespace, name=name),
@@ -114,29 +132,47 @@ async def test_parts_start_after_the_caches_and_stop_after_the_workers(tmp_path:
     assert order == ["link True", "reconcile", "reconcile ended", "link ended"]
 
 
-async def test_an_api_server_that_is_away_is_waited_for_and_said_once(
+async def test_an_api_server_that_is_away_is_said_once_and_found_when_it_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.02)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        kubeconfig = write_kubeconfig(tmp_path / "away", f"http://127.0.0.1:{unused.getsockname()[1]}")
-
-    async def reconcile(_ctx: Context, _key: ResourceKey) -> None: ...
-
-    manager = Manager(kubeconfig=kubeconfig)
-    manager.controller(Widget, reconcile)
+        port: int = unused.getsockname()[1]
+    manager = Manager(kubeconfig=write_kubeconfig(tmp_path / "away", f"http://127.0.0.1:{port}"))
+    manager.cache.watch(Widget)
     with structlog.testing.capture_logs() as logs:
         starting = asyncio.create_task(manager.start())
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         assert not starting.done()
-        async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
-            # The kubeconfig is read once, so the server takes over the address by a file of the same name only
-            # for a manager of its own; this one is stopped while it waits.
-            assert server.count("list") == 0
-            await manager.stop()
+        async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming(), port=port):
             await starting
-    assert [entry["event"] for entry in logs] == ["cannot watch, trying again", "stopped"]
+            await manager.stop()
+    assert [entry["event"] for entry in logs] == ["cannot watch, trying again", "watching again", "started", "stopped"]
+    assert f"127.0.0.1:{port}" in logs[0]["problem"]
+
+
+async def test_a_manager_that_waits_for_the_server_can_be_stopped(tmp_path: Path) -> None:
+    async with faulty_server(tmp_path, on_list=status(503, "Unavailable"), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig)
+        manager.cache.watch(Widget)
+        starting = asyncio.create_task(manager.start())
+        await eventually(lambda: server.count("list"))
+        await asyncio.wait_for(manager.stop(), 5)
+        await starting
+
+
+async def test_a_second_signal_ends_the_program_at_once(tmp_path: Path) -> None:
+    async with faulty_server(tmp_path, on_list=listing(item("a")), on_watch=streaming()) as server:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HANGING, env={"KUBECONFIG": str(server.kubeconfig)}, stdout=subprocess.PIPE
+        )
+        assert program.stdout
+        for expected in (b"reconciling", b"stopping"):
+            while expected not in (line := await asyncio.wait_for(program.stdout.readline(), 10)):
+                assert line, "the program ended"
+            program.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(program.wait(), 5) == -signal.SIGTERM
 
 
 async def test_a_server_that_recovers_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from neptune.clock import SystemClock
+from neptune.runtime.metrics import Metrics
 from neptune.runtime.queue import LOW_PRIORITY, MAX_BACKOFF_SECONDS, QueueClosed, Waiting, WorkQueue
 
 
@@ -75,8 +76,22 @@ def test_the_backoff_doubles_from_5_ms_to_1000_s_and_forget_starts_it_again() ->
     assert queue.add_failed("a", now=0) < 0.01
 
 
+def test_it_tells_how_long_keys_waited_and_how_long_workers_have_them() -> None:
+    queue = WorkQueue[str]()
+    assert queue.add("a", now=0)
+    assert not queue.add("a", now=1)
+    queue.add_after("b", 5, now=0, priority=LOW_PRIORITY)
+    assert queue.depth() == {0: 1, LOW_PRIORITY: 1}
+    assert queue.pop(now=3) == "a"
+    assert queue.waited_seconds == 3
+    assert queue.busy_seconds(now=7) == [4]
+    assert queue.done("a", now=8) == 5
+    assert queue.pop(now=9) == "b"
+    assert queue.waited_seconds == 4
+
+
 async def test_a_waiting_worker_gets_a_key_as_soon_as_it_is_added_or_due() -> None:
-    queue = Waiting[str](WorkQueue(), SystemClock())
+    queue = Waiting[str](WorkQueue(), SystemClock(), Metrics().of("q", 1))
     workers = [asyncio.create_task(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
     queue.add_after("late", 0.02)
@@ -86,7 +101,7 @@ async def test_a_waiting_worker_gets_a_key_as_soon_as_it_is_added_or_due() -> No
 
 
 async def test_close_ends_every_waiting_worker() -> None:
-    queue = Waiting[str](WorkQueue(), SystemClock())
+    queue = Waiting[str](WorkQueue(), SystemClock(), Metrics().of("q", 1))
     workers = [asyncio.create_task(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
     queue.close()

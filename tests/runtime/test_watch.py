@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from neptune.clock import SystemClock
-from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query
+from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query, TooManyRequests
 from neptune.runtime.cache import Informer
 from neptune.runtime.watch import Backoff, ListWatch, WatchCore
 from tests.runtime.widgets import FaultyServer, Widget, eventually, faulty_server, item, key, listing, status, streaming
@@ -91,10 +91,23 @@ def test_a_cause_is_new_once_until_it_changes_or_heals() -> None:
     assert core.failed(away, now=0)[1]
 
 
-def test_a_watch_that_ends_at_once_is_a_failure_and_one_that_lasted_is_not() -> None:
+def test_a_good_list_does_not_heal_a_watch_that_always_fails() -> None:
     core = WatchCore(Backoff(RNG))
-    assert core.ended(lasted_seconds=0.5, now=0) > 0
-    assert core.ended(lasted_seconds=290, now=0) == 0
+    expired = Gone(410, "Expired", "no")
+    core.listed("5")
+    assert core.failed(expired, now=0)[1]
+    assert not core.listed("6")
+    assert not core.failed(expired, now=0)[1]
+    away = ApiUnreachable("no")
+    core.version = ""
+    assert core.failed(away, now=0)[1]
+    assert core.listed("7")
+
+
+def test_the_server_may_ask_for_a_longer_delay_up_to_30_s() -> None:
+    core = WatchCore(Backoff(RNG))
+    assert core.failed(TooManyRequests(429, "TooManyRequests", "no", retry_after=20), now=0)[0] == 20
+    assert core.failed(TooManyRequests(429, "TooManyRequests", "no", retry_after=999), now=0)[0] == 30
 
 
 async def test_it_lists_then_follows_every_change(tmp_path: Path) -> None:
@@ -173,7 +186,7 @@ async def test_a_kind_that_is_not_installed_is_said_once_and_found_when_it_is(
             informer_of(server) as informer,
         ):
             await eventually(informer.synced.is_set)
-    assert [entry["event"] for entry in logs] == ["cannot watch, trying again"]
+    assert [entry["event"] for entry in logs] == ["cannot watch, trying again", "watching again"]
     assert "the API server does not know widgets.example.com: apply" in logs[0]["problem"]
 
 
@@ -184,6 +197,27 @@ async def test_a_user_without_the_right_is_told_which_one(tmp_path: Path) -> Non
             await eventually(lambda: logs)
     assert 'User "a" cannot list' in logs[0]["problem"]
     assert "grant get, list and watch on widgets.example.com" in logs[0]["problem"]
+
+
+async def test_a_watch_that_is_refused_for_an_old_token_goes_on_with_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    token = tmp_path / "token"
+    token.write_text("old")
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        token.write_text("new")
+        if request.headers["Authorization"] == "Bearer old":
+            return await status(401, "Unauthorized")(request)
+        return await streaming(event("ADDED", "a", 11))(request)
+
+    async with (
+        faulty_server(tmp_path, on_list=listing(), on_watch=watch, tokenFile=str(token)) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: informer.get(key("a")))
+        assert [verb for verb, _ in server.requests] == ["list", "watch", "watch"]
 
 
 async def test_an_answer_that_is_not_kubernetes_is_said_and_survived(
@@ -203,4 +237,6 @@ async def test_an_answer_that_is_not_kubernetes_is_said_and_survived(
         ):
             await eventually(lambda: server.count("watch") == 2)
             assert informer.synced.is_set()
-    assert all("proxy" in entry["problem"] for entry in logs)
+    problems = [entry["problem"] for entry in logs if entry["event"] == "cannot watch, trying again"]
+    assert len(problems) == 2
+    assert all("is a proxy on the way?" in each for each in problems)

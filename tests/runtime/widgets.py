@@ -26,6 +26,10 @@ class Widget(Resource):
     spec: WidgetSpec = WidgetSpec()
 
 
+class Namespace(Resource):
+    resource: ClassVar[ResourceType] = ResourceType("", "v1", "Namespace", "namespaces", namespaced=False)
+
+
 def item(name: str, version: int = 1, *, generation: int = 1, **spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"namespace": "ns", "name": name, "resourceVersion": str(version), "generation": generation},
@@ -90,7 +94,7 @@ def write_kubeconfig(path: Path, url: str, **user: Any) -> Path:
 
 @asynccontextmanager
 async def faulty_server(
-    tmp_path: Path, *, on_list: Answer, on_watch: Answer, **user: Any
+    tmp_path: Path, *, on_list: Answer, on_watch: Answer, port: int = 0, **user: Any
 ) -> AsyncIterator[FaultyServer]:
     server = FaultyServer(tmp_path / "kubeconfig", on_list, on_watch)
     app = web.Application()
@@ -98,7 +102,7 @@ async def faulty_server(
     app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     host, port = runner.addresses[0]
     write_kubeconfig(server.kubeconfig, f"http://{host}:{port}", **user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -47,15 +48,16 @@ class KubeHttp:
         **query: str,
     ) -> Answer:
         """Send one request; `body` is JSON unless it is a string."""
-        data = body if isinstance(body, str) or body is None else json.dumps(body)
+        text = body if isinstance(body, str) else json.dumps(body)
+        data = None if body is None else io.BytesIO(text.encode())
         headers = {"Accept": accept, "Content-Type": content_type}
         async with self._session.request(
             method, self._url + path, data=data, headers=headers, params=query, ssl=self._tls
         ) as response:
-            text = await response.text()
+            got = await response.text()
             is_json = response.content_type == "application/json"
             warnings = tuple(response.headers.getall("Warning", ()))
-            return Answer(response.status, json.loads(text) if is_json else text, warnings)
+            return Answer(response.status, json.loads(got) if is_json else got, warnings)
 
     @asynccontextmanager
     async def watch(self, path: str, *, accept: str = "application/json", **query: str) -> AsyncIterator[Events]:
@@ -73,6 +75,10 @@ class Events:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.code = response.status
+
+    def abort(self) -> None:
+        """Close the connection without a word."""
+        self._response.close()
 
     async def next(self) -> Any:
         """Return the next event, or None at the end of the stream."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from neptune.testing.processes import free_port
 from neptune.transport import Connected, Disconnected, Message, Published, Received, Session
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
-from tests.support.certificates import make_certificates
+from tests.support.certificates import write_certificates
 from tests.support.mosquitto import Mosquitto
 from tests.support.transports import closing, connect, disconnected, eventually, received, until
 from tests.transport.scripted import ScriptedBroker
@@ -78,10 +79,8 @@ async def test_a_wrong_password_is_named(start_mosquitto: StartMosquitto, passwo
 async def test_tls_works_with_the_right_authority_and_names_the_wrong_one(
     start_mosquitto: StartMosquitto, tmp_path: Path
 ) -> None:
-    mine = make_certificates(tmp_path)
-    (tmp_path / "other").mkdir()
-    other = make_certificates(tmp_path / "other")
-    tls = f"cafile {mine.ca}\ncertfile {mine.certificate}\nkeyfile {mine.key}\nallow_anonymous true\n"
+    mine, other = write_certificates(tmp_path / "mine"), write_certificates(tmp_path / "other")
+    tls = f"cafile {mine.ca}\ncertfile {mine.server_certificate}\nkeyfile {mine.server_key}\nallow_anonymous true\n"
     port = start_mosquitto(config=tls).port
     right = make_transport(port, url="mqtts://127.0.0.1:{port}", ca_file=mine.ca)
     async with closing(right):
@@ -164,6 +163,12 @@ async def test_a_refused_filter_is_named() -> None:
     assert "refused to subscribe theirs (Not authorized): check its ACL" in reason
 
 
+async def test_a_filter_without_an_answer_is_not_taken_for_granted() -> None:
+    async with ScriptedBroker() as broker:
+        reason = await failure(make_transport(broker.port), Session(("mine", "theirs")))
+    assert "answered 1 of 2 filters in SUBACK" in reason
+
+
 async def test_a_broker_of_mqtt_3_only_is_told_apart() -> None:
     unacceptable_protocol_version = b"\x20\x02\x00\x01"  # MQTT 3.1.1, 3.2.2.3
     async with ScriptedBroker(connect=unacceptable_protocol_version) as broker:
@@ -200,6 +205,14 @@ async def test_no_number_is_shared_by_two_wills() -> None:
             broker.connect = ScriptedBroker.CONNACK
             assert (await until(transport, Connected)).connection >= 2
     assert wills == sorted(set(wills))
+
+
+async def test_a_network_that_swallows_everything_is_noticed_by_the_missing_ping() -> None:
+    async with ScriptedBroker() as broker:
+        transport = make_transport(broker.port, keepalive_seconds=1)
+        async with closing(transport):
+            await connect(transport, NOTHING)
+            assert "did not answer to PING: is the network broken?" in (await disconnected(transport)).reason
 
 
 async def test_a_publish_without_acknowledgement_is_given_up() -> None:
@@ -262,6 +275,23 @@ async def test_retries_wait_longer_and_longer() -> None:
         await transport.open(NOTHING)
         waits = [(await until(transport, Disconnected)).retry_seconds for _ in range(5)]
     assert all(0 <= wait <= 0.05 for wait in waits)
+
+
+async def test_a_will_that_cannot_be_made_is_told_to_the_reader(port: int) -> None:
+    def will(number: int) -> Message:
+        raise RuntimeError(f"no will for {number}")
+
+    transport = make_transport(port)
+    async with closing(transport):
+        await transport.open(Session((), will))
+        with pytest.raises(RuntimeError, match="no will for 1"):
+            await transport.next_event()
+
+
+def test_an_edge_node_loads_nothing_heavy() -> None:
+    code = "import sys, neptune.transport.mqtt, neptune.embedded.broker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert not {"aiohttp", "cryptography", "kubernetes", "pydantic"} & set(loaded.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from neptune.transport.topics import TopicTree, check_filter, check_topic, covers, matches
@@ -78,6 +78,9 @@ def test_a_tree_without_filters_keeps_no_branches() -> None:
 
 
 @given(FILTER, FILTER, TOPIC)
+@example("a/+/#", "a/#", "a")  # `#` stands for no level too
+@example("#", "$s/#", "$s/a")
+@example("+/a", "$s/a", "$s/a")
 def test_what_a_filter_covers_it_matches(allowed: str, requested: str, topic: str) -> None:
     if covers(allowed, requested) and matches(requested, topic):
         assert matches(allowed, topic)

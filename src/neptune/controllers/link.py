@@ -125,7 +125,7 @@ class Link:
                 if self.is_connected:
                     self.is_connected, self.changed_at = False, self._clock.monotonic()
                 if reason != self._last_trouble:
-                    log.warning("broker not connected", reason=reason, retry_seconds=round(retry, 1))
+                    log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
             case Received():
                 self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
@@ -133,7 +133,7 @@ class Link:
     def _announce(self) -> None:
         # Not before both hold: a node that asked too early would be told to wait, and ask again some seconds later.
         if self.core.is_ready and self.is_connected:
-            self._carry_out(self.core.connected(self._connection, self._timestamp()))
+            self._carry_out(self.core.announce(self._connection, self._timestamp()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         answers: dict[str, list[Publish]] = {}

@@ -3,7 +3,8 @@
 Flow: a node's `get` is answered with all its objects; changes are pushed; a node's reports are handed on, and its
 verdicts sent when the API server has decided. Guarantees: identity comes from the topic; until `is_ready` every
 question is answered 503, so that an empty cache never reads as "delete everything". Assumptions: none about delivery.
-Errors: a message that cannot be read is answered where it was a request, counted, and named once a node and kind.
+Errors: a message that cannot be read is answered where it was a request, counted in `dropped`, and named once a node,
+kind and connection. An object that no message can carry is left out and named: the other objects are not held up.
 Neighbours: `controllers.link` carries out the actions; `presence` says which nodes are there.
 """
 
@@ -33,7 +34,7 @@ from neptune.transport import Message, Received
 
 #: Desired state and verdicts older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
 EXPIRY_SECONDS = 120
-#: Bounds the memory of what has been warned about.
+#: Bounds the memory of what has been warned about; past it everything may be said again.
 _MAX_WARNED = 1000
 
 
@@ -84,6 +85,8 @@ class CloudLink:
     objects_of: Callable[[str], Iterable[DesiredObject]]
     is_ready: bool = False
     presence: PresenceTable = field(default_factory=PresenceTable)
+    #: Messages that could not be read or did not belong where they came.
+    dropped: int = 0
     _seq: int = 0
     _warned: set[tuple[str, str]] = field(default_factory=set)
 
@@ -91,30 +94,30 @@ class CloudLink:
         """Return what the broker should say when that connection breaks."""
         return self._announcement(online=False, connection=connection, timestamp=timestamp)
 
-    def connected(self, connection: int, timestamp: int) -> list[Action]:
-        """A connection is up: announce the cloud; nodes that hear of a new epoch ask for everything."""
+    def announce(self, connection: int, timestamp: int) -> list[Action]:
+        """Say that the cloud is there and ready; nodes that hear of a new epoch ask for everything."""
         return [Publish(self._announcement(online=True, connection=connection, timestamp=timestamp))]
 
     def received(self, message: Received, now: float, timestamp: int) -> list[Action]:
         """A message arrived."""
         parsed = self.topics.parse(message.topic)
         if parsed is None:
-            return self._warn_once("", "message dropped", f"{message.topic[:200]}: not a topic of a node")
+            return self._drop("", f"{message.topic[:200]}: not a topic of a node")
         node, verb = parsed
         try:
             header, body = messages.decode(message.payload)
         except MessageError as error:
-            return [*self._refuse(node, verb, error, timestamp), *self._warn_once(node, "message dropped", str(error))]
+            return [*self._refuse(node, verb, error, timestamp), *self._drop(node, str(error))]
         match verb, body:
             case Verb.PRESENCE, Presence():
                 return self._on_presence(node, header, body, now)
             case Verb.GET, Get():
-                return [*self._heard(node, header), *self._answer(node, header, timestamp)]
+                return [*self._heard(node, header, now), *self._answer(node, header, timestamp)]
             case Verb.STATUS_UPDATE, StatusUpdate():
                 # Without a complete cache an unknown uid means nothing; the node sends again.
                 reported = [Reported(node, header.node_epoch, body.reports)] if self.is_ready else []
-                return [*self._heard(node, header), *reported]
-        return self._warn_once(node, "message dropped", f"a {body.TYPE} does not belong on {verb}")
+                return [*self._heard(node, header, now), *reported]
+        return self._drop(node, f"a {body.TYPE} does not belong on {verb}")
 
     def expire(self, now: float) -> list[Action]:
         """Tell which nodes have been away for long enough. Call it at `presence.next_deadline`."""
@@ -123,8 +126,12 @@ class CloudLink:
     def push(
         self, node: str, objects: Iterable[DesiredObject], deleted: Iterable[str], timestamp: int
     ) -> list[Publish]:
-        """Tell a node what changed, in as many messages as the size limit asks for."""
-        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(objects)]
+        """Tell a node what changed, in as many messages as the size limit asks for.
+
+        An object that no message can carry is left out; the next answer to the node names it.
+        """
+        fitting = [item for item in objects if messages.size(item) <= messages.BATCH_BYTES]
+        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(fitting)]
         published += [self._updated(node, Updated((), batch), timestamp) for batch in messages.batches(deleted)]
         return published
 
@@ -137,13 +144,15 @@ class CloudLink:
 
     def _on_presence(self, node: str, header: Header, body: Presence, now: float) -> list[Action]:
         if not body.online:
-            self.presence.gone(node, header.node_epoch, body.connection, now)
-            return []
-        changed = self.presence.alive(node, header.node_epoch, body.connection)
+            changed = self.presence.gone(node, header.node_epoch, body.connection, now)
+        else:
+            changed = self.presence.alive(node, header.node_epoch, body.connection, now)
+            # A new connection may be of a mended agent: what is wrong with this one is said anew.
+            self._warned = {warned for warned in self._warned if warned[0] != node}
         return [PresenceChanged(node)] if changed else []
 
-    def _heard(self, node: str, header: Header) -> list[Action]:
-        return [PresenceChanged(node)] if self.presence.heard(node, header.node_epoch) else []
+    def _heard(self, node: str, header: Header, now: float) -> list[Action]:
+        return [PresenceChanged(node)] if self.presence.heard(node, header.node_epoch, now) else []
 
     def _answer(self, node: str, request: Header, timestamp: int) -> list[Action]:
         if not self.is_ready:
@@ -151,12 +160,22 @@ class CloudLink:
             return [self._result(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=reason)]
         # One number for all parts, taken before the objects are read: every later push is newer.
         seq = self._next()
-        parts = list(messages.batches(self.objects_of(node))) or [()]
+        fitting: list[DesiredObject] = []
+        actions: list[Action] = []
+        for item in self.objects_of(node):
+            if messages.size(item) <= messages.BATCH_BYTES:
+                fitting.append(item)
+            else:
+                name = f"{item.kind} {item.namespace}/{item.name}"
+                reason = f"{name} is larger than {messages.BATCH_BYTES} bytes; the node goes without it"
+                actions += self._warn_once(node, "object too large", reason)
+        parts = list(messages.batches(fitting)) or [()]
         header = self._header(timestamp, seq=seq, event_id=request.event_id)
-        return [
+        actions += [
             self._send(node, Verb.GET_RESULT, header, GetResult(number, len(parts), objects))
             for number, objects in enumerate(parts, start=1)
         ]
+        return actions
 
     def _refuse(self, node: str, verb: Verb, error: MessageError, timestamp: int) -> list[Action]:
         if verb is not Verb.GET:
@@ -186,8 +205,14 @@ class CloudLink:
         topic = self.topics.node(node, verb)
         return Publish(Message(topic, messages.encode(header, body), expiry_seconds=EXPIRY_SECONDS))
 
+    def _drop(self, node: str, reason: str) -> list[Action]:
+        self.dropped += 1
+        return self._warn_once(node, "message dropped", reason)
+
     def _warn_once(self, node: str, event: str, reason: str) -> list[Action]:
-        if (node, event) in self._warned or len(self._warned) >= _MAX_WARNED:
+        if (node, event) in self._warned:
             return []
+        if len(self._warned) >= _MAX_WARNED:
+            self._warned.clear()
         self._warned.add((node, event))
         return [Warn(event, node, reason)]

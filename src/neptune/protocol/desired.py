@@ -26,21 +26,27 @@ class DesiredState:
     """The objects of one node, and how recent each is.
 
     `records` may be filled from disk before the first contact; their age is unknown then, and any message of the
-    cloud wins over them.
+    cloud wins over them. `newest` is the highest number that a message of `epoch` had.
     """
 
     records: dict[str, DesiredObject] = field(default_factory=dict)
     epoch: int | None = None
+    newest: int = 0
     _floor: int = 0
     _seen: dict[str, int] = field(default_factory=dict)
 
-    def replace(self, header: Header, objects: Iterable[DesiredObject]) -> Change:
-        """Take a complete answer: store what it holds, forget what it lacks, keep what is newer than the answer."""
-        if header.cloud_epoch != self.epoch:
-            self.epoch, self._seen = header.cloud_epoch, {}
+    def replace(self, header: Header, objects: Iterable[DesiredObject], *, asked_after: int = -1) -> Change:
+        """Take a complete answer: store what it holds, forget what it lacks, keep what is newer than the answer.
+
+        `asked_after` is what `newest` was when the node asked. A cloud counts on, so an answer that is no higher is
+        of a process that started anew under the same epoch, as after a clock went back: its numbers start over.
+        """
+        if header.cloud_epoch != self.epoch or header.seq <= asked_after:
+            self.epoch, self.newest, self._seen = header.cloud_epoch, 0, {}
         # The answer speaks for all that was said before it, so memory of older messages can go.
         self._seen = {uid: seq for uid, seq in self._seen.items() if seq > header.seq}
         self._floor = header.seq
+        self.newest = max(self.newest, header.seq)
         answer = {item.uid: item for item in objects if item.uid not in self._seen}
         stored = tuple(item for uid, item in answer.items() if self.records.get(uid) != item)
         forgotten = tuple(uid for uid in self.records if uid not in answer and uid not in self._seen)
@@ -50,6 +56,7 @@ class DesiredState:
         """Take a push. None means that it is of another epoch: the node has to ask for the whole."""
         if header.cloud_epoch != self.epoch:
             return None
+        self.newest = max(self.newest, header.seq)
         stored = [
             item
             for item in message.objects
@@ -73,16 +80,26 @@ class DesiredState:
 
 @dataclass(slots=True)
 class Assembly:
-    """Collects the parts of one answer, in any order and with duplicates."""
+    """Collects the parts of one answer, in any order and with duplicates.
+
+    A question may be answered twice, by one cloud at two moments or by two clouds. Parts of different answers never
+    mix: together they could lack an object that each of the answers has. `asked_after` is for `DesiredState.replace`.
+    """
 
     event_id: str
+    asked_after: int = -1
+    _answer: tuple[int, int, int] = (0, -1, 0)
     _parts: dict[int, tuple[DesiredObject, ...]] = field(default_factory=dict)
 
-    def add(self, part: GetResult) -> list[DesiredObject] | None:
-        """Take a part; return all objects once every part is there. A part that contradicts the others is ignored."""
-        if not 1 <= part.part <= part.of:
+    def add(self, header: Header, part: GetResult) -> list[DesiredObject] | None:
+        """Take a part; return all objects once every part of one answer is there."""
+        epoch, seq, _ = self._answer
+        if not 1 <= part.part <= part.of or (header.cloud_epoch == epoch and header.seq < seq):
             return None
+        answer = (header.cloud_epoch, header.seq, part.of)
+        if answer != self._answer:
+            self._answer, self._parts = answer, {}
         self._parts[part.part] = part.objects
         if len(self._parts) < part.of:
             return None
-        return [item for number in range(1, part.of + 1) for item in self._parts.get(number, ())]
+        return [item for number in range(1, part.of + 1) for item in self._parts[number]]

@@ -9,6 +9,7 @@ Neighbours: `topics` says where they go, `node` and `cloud` when. `api` has rich
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -19,7 +20,8 @@ Json = dict[str, Any]
 
 #: The version of this schema; another one is answered with code 426.
 SCHEMA_VERSION = 1
-#: A batch is cut here (bytes of JSON), so that one message never holds up a slow link for long.
+#: A batch is cut here (bytes of JSON), so that one message never holds up a slow link for long. It leaves room for
+#: the envelope below `MAX_MESSAGE_BYTES`.
 BATCH_BYTES = 64 * 1024
 #: The largest message that is looked at: AWS IoT Core's limit, the lowest of the brokers in use.
 MAX_MESSAGE_BYTES = 128 * 1024
@@ -89,9 +91,13 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one report: 200 written, 400 not usable, 403 not yours, 404 gone, 409 another generation."""
+    """What became of one report: 200 written, 400 not usable, 403 not yours, 404 gone, 409 another generation.
+
+    `epoch` and `seq` name the report: a process that starts anew counts from one again.
+    """
 
     uid: str
+    epoch: int
     seq: int
     code: int
     reason: str = ""
@@ -176,16 +182,31 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int | None": (int, type(None)),
     "str | None": (str, type(None)),
 }
-#: A uid, a name, a reason: nothing in the protocol but a spec or a message needs more.
-_MAX_TEXT = 4096
+#: A uid, a name, a reason: nothing in the protocol but a spec needs more (characters).
+MAX_TEXT = 4096
+#: Texts for people, which are made to fit rather than refused: one long reason must not cost a whole batch.
+_FOR_PEOPLE = frozenset({"message", "reason"})
+#: A spec is copied and compared by recursion; far more than a person writes, far less than Python's stack holds.
+_MAX_DEPTH = 32
 _T = TypeVar("_T")
 
 
 def encode(header: Header, body: Body) -> bytes:
-    """Return the message as bytes of JSON."""
-    return json.dumps(
-        {"v": SCHEMA_VERSION, "type": body.TYPE, **asdict(header), "body": asdict(body)}, separators=(",", ":")
-    ).encode()
+    """Return the message as bytes of JSON. Texts for people are cut to what the other side reads."""
+    return _json({"v": SCHEMA_VERSION, "type": body.TYPE, **_plain(header), "body": _plain(body)})
+
+
+def _plain(item: Any) -> Json:
+    return asdict(item, dict_factory=_fitting)
+
+
+def _fitting(pairs: list[tuple[str, Any]]) -> Json:
+    return {name: value[:MAX_TEXT].replace("\0", "\ufffd") if name in _FOR_PEOPLE else value for name, value in pairs}
+
+
+def _json(value: object) -> bytes:
+    # A name of a file may hold bytes that are no UTF-8 (surrogateescape); they become question marks here.
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 def decode(payload: bytes) -> tuple[Header, Body]:
@@ -202,13 +223,18 @@ def decode(payload: bytes) -> tuple[Header, Body]:
         raise MessageError(f"not JSON: {error}") from error
     if not isinstance(data, dict):
         raise MessageError("not a JSON object")
-    if data.get("v") != SCHEMA_VERSION:
-        raise MessageError(f"schema version {data.get('v')!r}; this side speaks {SCHEMA_VERSION}", UPGRADE)
+    if type(data.get("v")) is not int or data["v"] != SCHEMA_VERSION:
+        raise MessageError(f"schema version {_shown(data.get('v'))}; this side speaks {SCHEMA_VERSION}", UPGRADE)
     cls = _BODIES.get(data["type"]) if isinstance(data.get("type"), str) else None
     if cls is None:
-        raise MessageError(f"unknown type {str(data.get('type'))[:64]!r}")
+        raise MessageError(f"unknown type {_shown(data.get('type'))}")
     header: Header = _read(Header, data, "")
     return header, _read(cls, data.get("body"), "body.")
+
+
+def _shown(value: object) -> str:
+    # The text goes to logs and back to the sender, so it is short; and the repr of deep nesting would not end well.
+    return repr(value)[:64] if isinstance(value, (str, int, float)) else type(value).__name__
 
 
 def _read(cls: type[_T], data: object, path: str) -> _T:
@@ -237,23 +263,51 @@ def _value(value: object, declared: str, name: str, path: str) -> object:
     # bool is an int to Python, never to the protocol.
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         raise MessageError(f"{path}{name} is not of type {declared}")
-    if isinstance(value, str) and (len(value) > _MAX_TEXT or "\0" in value):
+    if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
         raise MessageError(f"{path}{name} is too long or holds a NUL")
+    if isinstance(value, (str, dict)):
+        _check_json(value, f"{path}{name}")
     if isinstance(value, int) and not 0 <= value < 2**63:
         raise MessageError(f"{path}{name} is out of bounds")
     return value
 
 
+def _check_json(value: object, path: str, depth: int = 0) -> None:
+    """Refuse what Python's parser lets through and nobody behind it expects."""
+    if depth > _MAX_DEPTH:
+        raise MessageError(f"{path} is nested deeper than {_MAX_DEPTH} levels")
+    match value:
+        case str():
+            # JSON can escape half a character, which no file and no log takes (RFC 8259, 8.2).
+            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+                raise MessageError(f"{path} holds half a surrogate pair")
+        case float():
+            if not math.isfinite(value):
+                raise MessageError(f"{path} holds a number that JSON does not have")
+        case list():
+            for item in value:
+                _check_json(item, path, depth + 1)
+        case dict():
+            for name, item in value.items():
+                _check_json(name, path, depth + 1)
+                _check_json(item, path, depth + 1)
+
+
+def size(item: Any) -> int:
+    """Return the bytes of JSON that an item (a dataclass or a string) takes in a message."""
+    return len(_json(item if isinstance(item, str) else _plain(item)))
+
+
 def batches(items: Iterable[_T], limit: int = BATCH_BYTES) -> Iterator[tuple[_T, ...]]:
     """Cut items (dataclasses or strings) into batches of at most `limit` bytes of JSON; one item at least in each."""
     batch: list[_T] = []
-    size = 0
+    total = 0
     for item in items:
-        length = len(json.dumps(item if isinstance(item, str) else asdict(item)))  # type: ignore[call-overload]  # a dataclass
-        if batch and size + length > limit:
+        length = size(item) + len(",")
+        if batch and total + length > limit:
             yield tuple(batch)
-            batch, size = [], 0
+            batch, total = [], 0
         batch.append(item)
-        size += length
+        total += length
     if batch:
         yield tuple(batch)

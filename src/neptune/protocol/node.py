@@ -4,7 +4,7 @@ Flow: connected -> birth, `get` -> all parts of the answer -> live: statuses go 
 starts anew, a push of another epoch, a refusal and the passing of ten minutes lead back to `get`.
 Guarantees: after the last fault, one answered `get` makes the node's records equal to the cloud's, and every latest
 status is sent until it has a verdict. Assumptions: none about delivery; a cloud answers only when it knows all.
-Errors: a message that cannot be read is dropped and named, once a kind.
+Errors: a message that cannot be read is dropped, counted in `dropped` and named, once a kind and synchronisation.
 Neighbours: `edge.agent` carries out the actions; `desired` and `status` hold the rules.
 """
 
@@ -38,7 +38,8 @@ GET_BASE_SECONDS, GET_MAX_SECONDS = 5.0, 60.0
 SILENCE_SECONDS = 30.0
 #: A full synchronisation even when nothing seems amiss: heals what a broker dropped (seconds, jittered by a tenth).
 RESYNC_SECONDS = 600.0
-#: Nodes answer the cloud's birth spread over this many seconds, so that a restart is not a stampede.
+#: Nodes answer the cloud's birth spread over this many seconds, so that a restart is not a stampede; it also bounds
+#: how often one node asks, whatever it hears.
 ROLL_CALL_SECONDS = 1.0
 #: Desired state and statuses older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
 EXPIRY_SECONDS = 120
@@ -84,10 +85,12 @@ class NodeLink:
     #: True from the first complete answer of a connection on.
     live: bool = False
     connection: int | None = None
+    #: Messages that could not be read or did not belong where they came.
+    dropped: int = 0
     _sync: _Sync | None = None
     _backoff: Backoff = field(init=False)
     _asked_since: float | None = None
-    _push_missed: bool = False
+    _ask_again: bool = False
     _warned: set[str] = field(default_factory=set)
     _events: int = 0
 
@@ -104,6 +107,7 @@ class NodeLink:
         self.connection = connection
         self.live = False
         self._asked_since = None
+        self._ask_again = False
         self._backoff.reset()
         self._sync = _Sync(at=now)
         birth = Publish(self._presence(online=True, connection=connection, timestamp=timestamp))
@@ -126,17 +130,17 @@ class NodeLink:
         try:
             header, body = messages.decode(message.payload)
         except MessageError as error:
-            return self._warn_once("message dropped", f"{topic}: {error}")
+            return self._drop(f"{topic}: {error}")
         match self.topics.parse(topic), body:
             case None, CloudPresence() if topic == self.topics.cloud():
-                return self._on_cloud(header, body, message.retained, now, timestamp)
+                return self._on_cloud(body, message.retained, now, timestamp)
             case (self.node, Verb.GET_RESULT), GetResult():
                 return self._on_answer(header, body, now, timestamp)
             case (self.node, Verb.UPDATED), Updated():
                 return self._on_update(header, body, now, timestamp)
             case (self.node, Verb.STATUS_RESULT), StatusResult():
                 return self._on_verdicts(body, now, timestamp)
-        return self._warn_once("message dropped", f"{topic}: a {body.TYPE} does not belong on this topic")
+        return self._drop(f"{topic}: a {body.TYPE} does not belong on this topic")
 
     def tick(self, now: float, timestamp: int) -> list[Action]:
         """Do what is due: ask, ask again, send statuses. Call it at `next_deadline`."""
@@ -164,7 +168,8 @@ class NodeLink:
             self._asked_since = now
         self._events += 1
         event_id = f"{self.node}-{self.epoch:x}-{self._events}"
-        self._sync = _Sync(at=now + self._backoff.next(), assembly=Assembly(event_id))
+        assembly = Assembly(event_id, asked_after=self.desired.newest)
+        self._sync = _Sync(at=now + self._backoff.next(), assembly=assembly)
         actions: list[Action] = [self._publish(Verb.GET, Get(), timestamp, event_id)]
         if now - self._asked_since >= SILENCE_SECONDS:
             actions += self._warn_once(
@@ -174,40 +179,48 @@ class NodeLink:
             )
         return actions
 
-    def _plan(self, at: float) -> None:
-        """Ask at `at`, unless the question is out already or planned for earlier."""
-        if self._sync is None or (self._sync.assembly is None and self._sync.at > at):
-            self._sync = _Sync(at=at)
+    def _ask_soon(self, now: float) -> None:
+        """Ask within a second. A question that is out gets a successor: its answer may be older than the cause."""
+        if self._sync is not None and self._sync.assembly is not None:
+            self._ask_again = True
+        elif self._sync is None or self._sync.at > now + ROLL_CALL_SECONDS:
+            self._sync = _Sync(at=now + self.rng.uniform(0, ROLL_CALL_SECONDS))
 
-    def _on_cloud(
-        self, header: Header, body: CloudPresence, retained: bool, now: float, timestamp: int
-    ) -> list[Action]:
+    def _on_cloud(self, body: CloudPresence, retained: bool, now: float, timestamp: int) -> list[Action]:
         # A birth that the broker replays is older than our subscription, and so than our question: it tells nothing.
-        # One from the epoch that has answered is a reconnect of the same cloud, which lost nothing.
-        if body.online and not retained and header.cloud_epoch != self.desired.epoch:
-            delay = self.rng.uniform(0, ROLL_CALL_SECONDS) if self.live else 0.0
-            self._sync = _Sync(at=now + delay)
+        # Any other tells that the cloud was away: pushes, and a question that is out, may be lost.
+        if body.online and not retained:
+            if self._sync is not None and self._sync.assembly is not None:
+                self._sync = None
+            self._ask_soon(now)
         return self.tick(now, timestamp)
 
     def _on_answer(self, header: Header, body: GetResult, now: float, timestamp: int) -> list[Action]:
         sync = self._sync
-        if sync is None or sync.assembly is None or sync.assembly.event_id != header.event_id:
+        if sync is None or sync.assembly is None:
+            return []
+        # A cloud that could not read the question cannot tell its event_id either.
+        is_unread = header.code != messages.OK and not header.event_id
+        if header.event_id != sync.assembly.event_id and not is_unread:
             return []
         if header.code != messages.OK:
-            # The question stays out: `sync.at` asks again.
+            # The question stays out: `sync.at` asks again. But this is an answer, so there is no silence.
+            self._asked_since = None
             if header.code == messages.UNAVAILABLE:
                 return []
             return self._warn_once("cloud refused to synchronise", f"{header.reason} ({header.code})")
-        objects = sync.assembly.add(body)
+        objects = sync.assembly.add(header, body)
         if objects is None:
             return []
         self._backoff.reset()
         self._asked_since = None
         self._warned.clear()
-        at_once, self._push_missed = self._push_missed, False
-        self._sync = _Sync(at=now if at_once else now + RESYNC_SECONDS * self.rng.uniform(0.9, 1.1))
+        self._sync = _Sync(at=now + RESYNC_SECONDS * self.rng.uniform(0.9, 1.1))
+        if self._ask_again:
+            self._ask_again = False
+            self._ask_soon(now)
         is_new_cloud = header.cloud_epoch != self.desired.epoch
-        change = self.desired.replace(header, objects)
+        change = self.desired.replace(header, objects, asked_after=sync.assembly.asked_after)
         self._forget(change)
         if is_new_cloud or not self.live:
             self.live = True
@@ -217,9 +230,7 @@ class NodeLink:
     def _on_update(self, header: Header, body: Updated, now: float, timestamp: int) -> list[Action]:
         change = self.desired.update(header, body)
         if change is None:
-            if self._sync is not None and self._sync.assembly is not None:
-                self._push_missed = True
-            self._plan(now)
+            self._ask_soon(now)
             return self.tick(now, timestamp)
         self._forget(change)
         return [change]
@@ -227,11 +238,12 @@ class NodeLink:
     def _on_verdicts(self, body: StatusResult, now: float, timestamp: int) -> list[Action]:
         actions: list[Action] = []
         for verdict in body.verdicts:
-            if not self.outbox.settle(verdict) or verdict.code == messages.OK:
+            # A process before this one counted its reports from one too: its verdicts say nothing about ours.
+            if verdict.epoch != self.epoch or not self.outbox.settle(verdict) or verdict.code == messages.OK:
                 continue
             if verdict.code in (messages.FORBIDDEN, messages.NOT_FOUND, messages.CONFLICT):
                 # The object is not ours, or not what we think it is: a push was lost, so ask for the whole.
-                self._plan(now + self.rng.uniform(0, ROLL_CALL_SECONDS))
+                self._ask_soon(now)
             else:
                 actions += self._warn_once("status refused", f"{verdict.uid}: {verdict.reason} ({verdict.code})")
         return [*actions, *self.tick(now, timestamp)]
@@ -253,6 +265,10 @@ class NodeLink:
         header = Header(event_id, timestamp, cloud_epoch=self.desired.epoch or 0, node_epoch=self.epoch)
         payload = messages.encode(header, body)
         return Publish(Message(self.topics.node(self.node, verb), payload, expiry_seconds=EXPIRY_SECONDS))
+
+    def _drop(self, reason: str) -> list[Action]:
+        self.dropped += 1
+        return self._warn_once("message dropped", reason)
 
     def _warn_once(self, event: str, reason: str) -> list[Action]:
         if event in self._warned:

@@ -1,7 +1,8 @@
 """Which nodes are there, as far as their births, wills and messages tell.
 
-A hint, never the truth: a will may come late, twice or never. So an old will is told from a new birth by epoch and
-connection number, and a node counts as away only after `DEBOUNCE_SECONDS` without a newer sign of life.
+A hint, never the truth: a will may come early, late, twice or never. So an old will is told from a new birth by epoch
+and connection number, a node counts as away only after `DEBOUNCE_SECONDS` without a newer sign of life, and one that
+is silent for `SILENCE_SECONDS` counts as away without a will.
 Neighbours: `cloud.CloudLink` feeds it; `controllers` shows the result as a condition and deletes nothing because of it.
 """
 
@@ -12,6 +13,9 @@ from enum import Enum
 
 #: A node that flaps or restarts within this time was never away (seconds).
 DEBOUNCE_SECONDS = 30.0
+#: A node asks for everything at least every eleven minutes (`node.RESYNC_SECONDS`); this is more than two questions
+#: lost (seconds).
+SILENCE_SECONDS = 1800.0
 
 
 class NodeState(Enum):
@@ -26,9 +30,10 @@ class NodeState(Enum):
 class _Node:
     epoch: int
     connection: int
-    is_online: bool = True
-    #: When a node that said goodbye counts as away, or None.
-    away_at: float | None = None
+    #: When the node counts as away unless it is heard of, or None when it is away.
+    away_at: float | None
+    #: The will of this very connection was here, so that its birth, late or twice, tells nothing more.
+    has_parted: bool = False
 
 
 @dataclass(slots=True)
@@ -42,42 +47,52 @@ class PresenceTable:
         entry = self._nodes.get(node)
         if entry is None:
             return NodeState.NEVER_SEEN
-        return NodeState.ONLINE if entry.is_online else NodeState.OFFLINE
+        return NodeState.OFFLINE if entry.away_at is None else NodeState.ONLINE
 
-    def alive(self, node: str, epoch: int, connection: int) -> bool:
+    def alive(self, node: str, epoch: int, connection: int, now: float) -> bool:
         """Take a birth; return whether the node's state changed. A birth older than what is known is ignored."""
         entry = self._nodes.get(node)
-        if entry is None:
-            self._nodes[node] = _Node(epoch, connection)
-            return True
-        if (epoch, connection) < (entry.epoch, entry.connection):
-            return False
-        changed = not entry.is_online
-        self._nodes[node] = _Node(epoch, connection)
-        return changed
+        if entry is not None:
+            known = (entry.epoch, entry.connection)
+            if (epoch, connection) < known or ((epoch, connection) == known and entry.has_parted):
+                return False
+        return self._sign_of_life(node, epoch, connection, now)
 
-    def heard(self, node: str, epoch: int) -> bool:
+    def heard(self, node: str, epoch: int, now: float) -> bool:
         """Take any other message as a sign of life; return whether the node's state changed."""
         entry = self._nodes.get(node)
-        connection = entry.connection if entry is not None and entry.epoch == epoch else 0
-        return self.alive(node, epoch, connection)
+        if entry is None or epoch > entry.epoch:
+            return self._sign_of_life(node, epoch, 0, now)
+        # It may be of a connection whose birth was lost; if it is older than the will, silence will tell.
+        return epoch == entry.epoch and self._sign_of_life(node, epoch, entry.connection, now)
 
-    def gone(self, node: str, epoch: int, connection: int, now: float) -> None:
-        """Take a will or a goodbye; `expire` tells later whether it came true."""
+    def gone(self, node: str, epoch: int, connection: int, now: float) -> bool:
+        """Take a will or a goodbye; return whether the node's state changed at once.
+
+        A node that was online counts as away later: `expire` tells.
+        """
         entry = self._nodes.get(node)
         if entry is None:
-            entry = self._nodes[node] = _Node(epoch, connection, is_online=False)
-        elif (epoch, connection) >= (entry.epoch, entry.connection) and entry.is_online and entry.away_at is None:
-            entry.away_at = now + DEBOUNCE_SECONDS
+            self._nodes[node] = _Node(epoch, connection, away_at=None, has_parted=True)
+            return True
+        if (epoch, connection) >= (entry.epoch, entry.connection):
+            entry.epoch, entry.connection, entry.has_parted = epoch, connection, True
+            if entry.away_at is not None:
+                entry.away_at = min(entry.away_at, now + DEBOUNCE_SECONDS)
+        return False
 
     def expire(self, now: float) -> list[str]:
         """Return the nodes that have become away by `now`."""
         away = [name for name, node in self._nodes.items() if node.away_at is not None and node.away_at <= now]
         for name in away:
-            self._nodes[name].is_online = False
             self._nodes[name].away_at = None
         return away
 
     def next_deadline(self) -> float | None:
         """Return when `expire` may have something to tell, or None."""
         return min((node.away_at for node in self._nodes.values() if node.away_at is not None), default=None)
+
+    def _sign_of_life(self, node: str, epoch: int, connection: int, now: float) -> bool:
+        was_online = self.state(node) is NodeState.ONLINE
+        self._nodes[node] = _Node(epoch, connection, away_at=now + SILENCE_SECONDS)
+        return not was_online

@@ -6,6 +6,7 @@ memory is bounded by the number of objects. Neighbours: `node.NodeLink` sends wh
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -22,9 +23,8 @@ RESEND_BASE_SECONDS, RESEND_MAX_SECONDS = 5.0, 60.0
 class _Entry:
     report: StatusReport
     backoff: Backoff
-    #: When to send; 0 means now.
+    #: When to send, 0 for at once; later than now means that a verdict is waited for until then.
     due: float = 0.0
-    unanswered: bool = False
 
 
 @dataclass(slots=True)
@@ -54,16 +54,13 @@ class Outbox:
 
     def due(self, now: float) -> list[StatusReport]:
         """Return what should be sent at `now`, within the window, and start waiting for its verdicts."""
-        free = WINDOW - sum(entry.unanswered and entry.due > now for entry in self._entries.values())
-        reports: list[StatusReport] = []
-        for entry in self._entries.values():
-            if len(reports) >= free:
-                break
-            if entry.due <= now:
-                entry.unanswered = True
-                entry.due = now + entry.backoff.next()
-                reports.append(entry.report)
-        return reports
+        waiting = [entry for entry in self._entries.values() if entry.due <= now]
+        free = WINDOW - (len(self._entries) - len(waiting))
+        # What was never sent goes first, so that reports without a verdict do not keep the others out.
+        chosen = heapq.nsmallest(free, waiting, key=lambda entry: entry.due)
+        for entry in chosen:
+            entry.due = now + entry.backoff.next()
+        return [entry.report for entry in chosen]
 
     def settle(self, verdict: Verdict) -> bool:
         """Take a verdict; return whether it settled the latest report of that object."""
@@ -74,8 +71,12 @@ class Outbox:
         return True
 
     def next_due(self) -> float | None:
-        """Return when something has to be sent next, or None when everything is confirmed."""
-        return min((entry.due for entry in self._entries.values()), default=None)
+        """Return when `due` gives something next, or None when everything is confirmed.
+
+        What is due goes only once fewer than `WINDOW` reports have their time still to come.
+        """
+        latest = heapq.nlargest(WINDOW, (entry.due for entry in self._entries.values()))
+        return latest[-1] if latest else None
 
     def __len__(self) -> int:
         """Return how many statuses the cloud has not confirmed."""

@@ -49,9 +49,10 @@ class _Index(Generic[R]):
         self._values: dict[ResourceKey, set[str]] = {}
 
     def put(self, key: ResourceKey, obj: R) -> None:
+        values = set(self._function(obj))
         self.remove(key)
-        self._values[key] = set(self._function(obj))
-        for value in self._values[key]:
+        self._values[key] = values
+        for value in values:
             self._keys.setdefault(value, set()).add(key)
 
     def remove(self, key: ResourceKey) -> None:
@@ -172,8 +173,12 @@ class Informer(Generic[R]):
             index.remove(key)
 
     def _index_one(self, index: _Index[R], item: Snapshot[R]) -> None:
-        if (obj := self.decode_or_none(item)) is not None:
+        if (obj := self.decode_or_none(item)) is None:
+            return
+        try:
             index.put(item.key, obj)
+        except Exception:  # foreign code; the object is in the cache all the same
+            log.exception("index failed, object left out of it", resource=describe(self.query.cls), key=str(item.key))
 
     def _tell(self, change: Change[R]) -> None:
         for handler in self._handlers:

@@ -20,6 +20,7 @@ from neptune.clock import Clock
 from neptune.runtime.cache import Cache, Change
 from neptune.runtime.client import Client, Query, describe
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
+from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
@@ -82,16 +83,19 @@ class Controller(Generic[R]):
     query: Query[R]
     reconcile: Reconcile
     name: str
+    metrics: Metrics
     workers: int = DEFAULT_WORKERS
     predicates: Sequence[Test] = ()
     sources: Sequence[Source] = ()
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     queue: Waiting[ResourceKey] = field(init=False)
+    _series: ControllerMetrics = field(init=False)
     _threads: ThreadPoolExecutor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
-        self.queue = Waiting(WorkQueue(), self.context.clock)
+        self._series = self.metrics.of(self.name, self.workers)
+        self.queue = Waiting(WorkQueue(), self.context.clock, self._series)
         query = self.query
         informer = self.context.cache.watch(
             query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
@@ -119,6 +123,10 @@ class Controller(Generic[R]):
         """Start no more calls."""
         self.queue.close()
 
+    def is_stuck(self) -> bool:
+        """Tell whether some call goes on for twice its deadline: a thread that hangs, a coroutine that will not end."""
+        return self.queue.oldest_seconds() > 2 * self.timeout_seconds
+
     def _changed(self, change: Change[R]) -> None:
         try:
             passes = all(predicate(change) for predicate in self.predicates)
@@ -141,10 +149,22 @@ class Controller(Generic[R]):
 
     async def _process(self, key: ResourceKey) -> None:
         log = self.context.log.bind(namespace=key.namespace, name=key.name, reconcile_id=secrets.token_hex(4))
+        start = self.context.clock.monotonic()
+        with self._series.active.track_inprogress():
+            result = await self._settle(replace(self.context, log=log), key)
+        self._series.seconds.observe(self.context.clock.monotonic() - start)
+        self._series.results[result].inc()
+        if result == "error":
+            self._series.errors.inc()
+
+    async def _settle(self, ctx: Context, key: ResourceKey) -> Result:
+        """Call the function, and see to what its outcome asks for."""
+        log = ctx.log
         try:
-            outcome = await self._call(replace(self.context, log=log), key)
+            outcome = await self._call(ctx, key)
         except TerminalError as error:
             self.queue.forget(key)
+            self._series.terminal_errors.inc()
             log.error("reconcile failed, waiting for a change", problem=str(error))  # noqa: TRY400  # its text says it
         except Conflict as error:
             # Routine: somebody wrote between our read and our write. The next call sees what they wrote.
@@ -162,8 +182,11 @@ class Controller(Generic[R]):
             log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=repr(error))
         else:
             self.queue.forget(key)
-            if outcome is not None:
-                self.queue.add_after(key, outcome.seconds)
+            if outcome is None:
+                return "success"
+            self.queue.add_after(key, outcome.seconds)
+            return "requeue_after"
+        return "error"
 
     def _again(self, key: ResourceKey) -> float:
         return round(self.queue.add_failed(key), 3)
@@ -180,6 +203,7 @@ class Controller(Generic[R]):
                         outcome = await outcome
         except TimeoutError as error:
             if deadline.expired():
+                self._series.timeouts.inc()
                 raise TimeoutError(f"reconcile took longer than its {self.timeout_seconds} s") from error
             raise
         if outcome is None or isinstance(outcome, RequeueAfter):

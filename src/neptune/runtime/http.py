@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 import yaml
 
 from neptune import __version__
 from neptune.errors import SettingsError
-from neptune.runtime.errors import ApiError, ApiUnreachable, Unauthorized, error_for
+from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -48,7 +50,7 @@ JSON = "application/json"
 class Access:
     """How to reach an API server: its address, TLS, proxy, and where the `Authorization` header comes from.
 
-    `authorization` may block: it reads files and runs plugins.
+    `authorization` may block: it reads files and runs plugins. `anonymous` when there are no credentials at all.
     """
 
     url: str
@@ -56,6 +58,7 @@ class Access:
     server_hostname: str | None
     proxy: str | None
     authorization: Callable[[], str | None]
+    anonymous: bool
 
 
 def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> Access:
@@ -87,6 +90,7 @@ def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str |
         server_hostname=configuration.tls_server_name,
         proxy=None if proxy_bypass(host) else configuration.proxy,
         authorization=lambda: _authorization(configuration),
+        anonymous=not configuration.api_key and not configuration.cert_file,
     )
 
 
@@ -156,27 +160,28 @@ class ApiSession:
         self._context = context
         self._access: Access | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._header: dict[str, str] = {}
         self._header_until = 0.0
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
 
-    async def connect(self) -> None:
-        """Load the configuration, once. Opens no connection.
+    async def connect(self) -> Access:
+        """Load the configuration, once, and return it. Opens no connection.
 
         Raises:
             SettingsError: there is no usable configuration; the text names the file and the remedy.
         """
         async with self._loading:
-            if self._access is None:
-                await self._load_access()
+            return self._access or await self._load_access()
 
     async def close(self) -> None:
         """Close all connections. Idempotent; the next request would open new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+            await self._hang_up()
 
     async def request(
         self,
@@ -214,13 +219,10 @@ class ApiSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._send("GET", path, params=params, timeout=timeout)
-                refusal = await self._refusal(response)
+                response = await self._answer("GET", path, params=params, timeout=timeout)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
         try:
-            if refusal:
-                raise refusal
             async with aclosing(self._lines(response, idle_seconds)) as lines:
                 yield lines
         finally:
@@ -232,27 +234,40 @@ class ApiSession:
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
         retries = MAX_RETRIES
         while True:
-            async with self._in_flight, await self._send(method, path, **arguments) as response:
-                refusal = await self._refusal(response)
-                if refusal is None:
+            try:
+                async with self._in_flight, await self._answer(method, path, **arguments) as response:
                     return await response.read()
-            if isinstance(refusal, Unauthorized) and await self._reload():
-                continue
-            if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
-                raise refusal
+            except ApiError as refusal:
+                if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
+                    raise
+                delay = refusal.retry_after
             retries -= 1
-            await asyncio.sleep(min(refusal.retry_after, MAX_RETRY_AFTER_SECONDS))
+            await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
+
+    async def _answer(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
+        """Return the answer if it is a success; raise it if not.
+
+        Credentials that are refused are loaded anew, once. So are missing ones: `kubernetes` goes on without when an
+        exec plugin fails.
+        """
+        response = await self._send(method, path, **arguments)
+        refusal = await _refusal(response)
+        anonymous = self._access is not None and self._access.anonymous
+        doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
+        if doubtful and await self._reload():
+            response = await self._send(method, path, **arguments)
+            refusal = await _refusal(response)
+        if refusal:
+            raise refusal
+        return response
 
     async def _send(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
-        await self.connect()
-        await self._authorize()
-        access = self._access
-        if access is None:
-            raise AssertionError("connect sets the access or raises")
+        access = self._access or await self.connect()
+        await self._authorize(access)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 headers={"User-Agent": f"neptune/{__version__}", "Accept": JSON},
             )
@@ -268,14 +283,25 @@ class ApiSession:
             **arguments,
         )
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError | None:
-        """Return the error that the answer stands for, or None for a success."""
-        if response.status < 300:
-            return None
-        after = response.headers.get("Retry-After", "")
-        return error_for(
-            response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None
-        )
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        new = socket.socket(*address[:3])
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sockets.add(new)
+        return new
+
+    async def _hang_up(self) -> None:
+        """End what is left of connections whose request was cancelled.
+
+        aiohttp says TLS's goodbye and does not wait for the server's, which then comes after the loop is closed.
+        """
+        for _ in range(100):
+            left = [each for each in self._sockets if each.fileno() >= 0]
+            if not left:
+                return
+            for each in left:
+                with suppress(OSError):  # not connected any more
+                    each.shutdown(socket.SHUT_RDWR)
+            await asyncio.sleep(0.01)
 
     async def _lines(self, response: aiohttp.ClientResponse, idle_seconds: float) -> AsyncGenerator[bytes, None]:
         # Not readline: it refuses a line longer than its buffer, and an object may take 1.5 MB (etcd's limit).
@@ -298,10 +324,11 @@ class ApiSession:
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
-    async def _load_access(self) -> None:
-        self._access = await asyncio.to_thread(load_access, self._kubeconfig, self._context)
+    async def _load_access(self) -> Access:
+        self._access = access = await asyncio.to_thread(load_access, self._kubeconfig, self._context)
         self._loaded_at = asyncio.get_running_loop().time()
         self._header_until = 0.0
+        return access
 
     async def _reload(self) -> bool:
         """Load the credentials anew, and tell whether that was done; another request may just have done it."""
@@ -311,14 +338,14 @@ class ApiSession:
             await self._load_access()
             return True
 
-    async def _authorize(self) -> None:
+    async def _authorize(self, access: Access) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() < self._header_until:
             return
         async with self._loading:
-            if loop.time() < self._header_until or self._access is None:
-                return
-            value = await asyncio.to_thread(self._access.authorization)
+            if loop.time() < self._header_until:
+                return  # another request did it while this one waited
+            value = await asyncio.to_thread(access.authorization)
             self._header = {"Authorization": value} if value else {}
             self._header_until = loop.time() + AUTHORIZATION_SECONDS
 
@@ -333,4 +360,14 @@ class ApiSession:
             advice = f"check that it is not overloaded (the limit is {REQUEST_SECONDS:.0f} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
-        return ApiUnreachable(f"no answer from {self._url}: {error or type(error).__name__}; {advice}")
+        # aiohttp's own text has the address of an SSLContext in it.
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        return ApiUnreachable(f"{self._url} is unreachable: {str(cause) or type(cause).__name__}; {advice}")
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:
+    """Return the error that the answer stands for, or None for a success."""
+    if response.status < 300:
+        return None
+    after = response.headers.get("Retry-After", "")
+    return error_for(response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None)

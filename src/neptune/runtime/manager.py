@@ -3,7 +3,7 @@
 Invariant: nothing reconciles before every cache holds its first list, and everything is stopped inside a deadline.
 An API server that is away is waited for; it never ends the program.
 
-    start:  caches, (synced), runnables, sources, workers        stop:  workers, runnables, caches, client
+    start:  probes, caches, (synced), runnables, sources, workers      stop:  workers, runnables, caches, probes, client
 
 Neighbours: `controller`, `cache` and `client` are its parts; a program or a test owns it.
 """
@@ -29,7 +29,9 @@ from neptune.runtime.controller import (
     Reconcile,
     controller_name,
 )
+from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
+from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
@@ -50,6 +52,7 @@ class Manager:
     Args:
         client: what to talk through; by default one is made, and closed in the end.
         kubeconfig: for the client that is made; by default found as kubectl would, or in a pod.
+        listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
         clock: the time, for tests.
         stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
     """
@@ -59,6 +62,7 @@ class Manager:
         client: Client | None = None,
         *,
         kubeconfig: str | os.PathLike[str] | None = None,
+        listen: str = "",
         clock: Clock | None = None,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
@@ -67,7 +71,12 @@ class Manager:
         self._clock = clock or SystemClock()
         #: What the controllers read. Declare further kinds and indexes here.
         self.cache = Cache(self.client, self._clock)
+        self.metrics = Metrics()
+        #: Named conditions of `/readyz`; add your own.
+        self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
+        self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
         self._stop_seconds = stop_seconds
+        self._names: set[str] = set()
         self._log = get_logger()
         self._plans: list[Callable[[Context], Controller[Any]]] = []
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
@@ -89,8 +98,15 @@ class Manager:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
         The arguments are those of `Controller`. Two controllers of one kind share its cache and need a `name` each.
+
+        Raises:
+            ValueError: there is a controller of that name.
         """
         query = cls if isinstance(cls, Query) else Query(cls)
+        name = name or controller_name(query)
+        if name in self._names:
+            raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
+        self._names.add(name)
         self.cache.watch(
             query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
         )
@@ -99,7 +115,8 @@ class Manager:
                 context,
                 query,
                 reconcile,
-                name or controller_name(query),
+                name,
+                self.metrics,
                 workers=workers,
                 predicates=predicates,
                 sources=sources,
@@ -177,6 +194,9 @@ class Manager:
         try:
             await self.client.connect()
             controllers += [plan(context) for plan in self._plans]
+            self.ready["workers"] = lambda: not any(controller.is_stuck() for controller in controllers)
+            if self._probes:
+                await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
             synced = loop.create_task(self.cache.wait_synced(), name="first lists")
             if await self._first_of(synced, parts):
@@ -215,6 +235,11 @@ class Manager:
             if awaited:
                 awaited.cancel()
 
+    @property
+    def probe_port(self) -> int | None:
+        """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
+        return self._probes.port if self._probes else None
+
     async def _stop(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
         deadline = asyncio.get_running_loop().time() + self._stop_seconds
         for controller in controllers:
@@ -222,6 +247,8 @@ class Manager:
         await self._finish(parts["workers"], deadline, cancel=False)
         for tasks in (parts["workers"], parts["runnables"], parts["caches"]):
             await self._finish(tasks, deadline, cancel=True)
+        if self._probes:
+            await self._probes.stop()
         if self._owns_client:
             await self.client.close()
         self._log.info("stopped")

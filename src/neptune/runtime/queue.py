@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
 from neptune.clock import Clock
+from neptune.runtime.metrics import ControllerMetrics
 
 K = TypeVar("K", bound=Hashable)
 
@@ -47,7 +49,9 @@ class WorkQueue(Generic[K]):
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311  # spreads retries, hides nothing
         self._items: dict[K, _Item] = {}
-        self._busy: set[K] = set()
+        self._busy: dict[K, float] = {}
+        #: For how long the key that `pop` handed out last had been due.
+        self.waited_seconds = 0.0
         self._failures: dict[K, int] = {}
         self._ready: list[tuple[int, int, int, K]] = []
         self._delayed: list[tuple[float, int, K]] = []
@@ -56,14 +60,18 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, key: K, now: float, *, priority: int = 0) -> None:
-        """Let the key come out as soon as a worker is free and does not have it already."""
-        self.add_after(key, 0.0, now, priority=priority)
+    def add(self, key: K, now: float, *, priority: int = 0) -> bool:
+        """Let the key come out as soon as a worker is free and does not have it; tell whether it was not waiting."""
+        return self.add_after(key, 0.0, now, priority=priority)
 
-    def add_after(self, key: K, delay_seconds: float, now: float, *, priority: int = 0) -> None:
-        """Let the key come out after the delay; sooner, if it was to come out sooner anyway."""
+    def add_after(self, key: K, delay_seconds: float, now: float, *, priority: int = 0) -> bool:
+        """Let the key come out after the delay, sooner if it was to come out sooner anyway.
+
+        Tell whether it was not waiting.
+        """
         ready_at = now + max(delay_seconds, 0.0)
         item = self._items.get(key)
+        is_new = item is None
         if item is None:
             item = self._items[key] = _Item(ready_at, priority, next(self._numbers))
         elif ready_at < item.ready_at or priority > item.priority:
@@ -72,9 +80,10 @@ class WorkQueue(Generic[K]):
                 item.added = next(self._numbers)
             item.priority = max(priority, item.priority)
         else:
-            return
+            return False
         if key not in self._busy:
             self._push(key, item, now)
+        return is_new
 
     def add_failed(self, key: K, now: float) -> float:
         """Let the key come out after its back-off, and return that in seconds.
@@ -104,15 +113,28 @@ class WorkQueue(Generic[K]):
             item = self._items.get(key)
             if item is not None and item.entry == entry:
                 del self._items[key]
-                self._busy.add(key)
+                self._busy[key] = now
+                self.waited_seconds = max(now - item.ready_at, 0.0)
                 return key
         return None
 
-    def done(self, key: K, now: float) -> None:
-        """Take the key back from its worker; if it was added meanwhile it comes out again."""
-        self._busy.discard(key)
+    def done(self, key: K, now: float) -> float:
+        """Take the key back from its worker, and return for how long that had it.
+
+        If the key was added meanwhile it comes out again.
+        """
+        since = self._busy.pop(key, now)
         if item := self._items.get(key):
             self._push(key, item, now)
+        return now - since
+
+    def depth(self) -> Counter[int]:
+        """Return how many keys are waiting, by priority."""
+        return Counter(item.priority for item in self._items.values())
+
+    def busy_seconds(self, now: float) -> list[float]:
+        """Return for how long each worker has had its key."""
+        return [now - since for since in self._busy.values()]
 
     def next_due(self, now: float) -> float | None:
         """Return in how many seconds a key will be due, 0 if one is, None if there is none to wait for."""
@@ -150,31 +172,37 @@ class QueueClosed(Exception):
 
 
 class Waiting(Generic[K]):
-    """A WorkQueue that tasks of one event loop can wait for."""
+    """A WorkQueue that tasks of one event loop can wait for, and that says what passes through it."""
 
-    def __init__(self, queue: WorkQueue[K], clock: Clock) -> None:
+    def __init__(self, queue: WorkQueue[K], clock: Clock, metrics: ControllerMetrics) -> None:
         self._queue = queue
         self._clock = clock
+        self._metrics = metrics
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._closed = False
+        metrics.observe(queue, clock)
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def add(self, key: K, *, priority: int = 0) -> None:
         """As `WorkQueue.add`, now."""
-        self._queue.add(key, self._clock.monotonic(), priority=priority)
+        if self._queue.add(key, self._clock.monotonic(), priority=priority):
+            self._metrics.adds.inc()
         self._changed.set()
 
     def add_after(self, key: K, delay_seconds: float, *, priority: int = 0) -> None:
         """As `WorkQueue.add_after`, from now on."""
-        self._queue.add_after(key, delay_seconds, self._clock.monotonic(), priority=priority)
+        if self._queue.add_after(key, delay_seconds, self._clock.monotonic(), priority=priority):
+            self._metrics.adds.inc()
+        self._metrics.retries.inc()
         self._changed.set()
 
     def add_failed(self, key: K) -> float:
         """As `WorkQueue.add_failed`, from now on."""
         delay = self._queue.add_failed(key, self._clock.monotonic())
+        self._metrics.retries.inc()
         self._changed.set()
         return delay
 
@@ -184,7 +212,8 @@ class Waiting(Generic[K]):
 
     def done(self, key: K) -> None:
         """As `WorkQueue.done`, now."""
-        self._queue.done(key, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._metrics.work.observe(self._queue.done(key, now))
         self._changed.set()
 
     async def get(self) -> K:
@@ -198,6 +227,7 @@ class Waiting(Generic[K]):
             while not self._closed:
                 now = self._clock.monotonic()
                 if (key := self._queue.pop(now)) is not None:
+                    self._metrics.waits.observe(self._queue.waited_seconds)
                     return key
                 self._changed.clear()
                 try:
@@ -206,6 +236,10 @@ class Waiting(Generic[K]):
                 except TimeoutError:
                     continue
         raise QueueClosed
+
+    def oldest_seconds(self) -> float:
+        """Return for how long the slowest worker has had its key; 0 when none has one."""
+        return max(self._queue.busy_seconds(self._clock.monotonic()), default=0.0)
 
     def close(self) -> None:
         """Give out no more keys. Those that workers have may still be `done`."""

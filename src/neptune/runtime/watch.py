@@ -128,32 +128,32 @@ class WatchCore:
         self.version = ""
         self._backoff = backoff
         self._trouble: tuple[str, str] | None = None
+        self._trouble_listing = False
 
-    def listed(self, version: str) -> None:
-        """A list at `version` is complete."""
+    def listed(self, version: str) -> bool:
+        """A list at `version` is complete; tell whether this ends a trouble that was reported.
+
+        It does not end that of a watch, or a watch that always fails after a good list would be reported each time.
+        """
         self.version = version
+        return self._trouble_listing and self._heal()
 
     def saw(self, version: str) -> bool:
         """An event or bookmark came; tell whether this ends a trouble that was reported."""
         self.version = version
         return self._heal()
 
-    def ended(self, lasted_seconds: float, now: float) -> float:
-        """The server ended the watch; return how long to wait before the next."""
-        if lasted_seconds < MIN_WATCH_SECONDS:
-            return self._backoff.next(now)
-        self._heal()
-        return 0.0
-
     def failed(self, error: Exception, now: float) -> tuple[float, bool]:
         """A request failed; return how long to wait, and whether the cause is another than before."""
+        self._trouble_listing = not self.version
         if isinstance(error, Gone | NotFound):
             self.version = ""
         # The reason, not the message: that one may differ each time, with versions and ports in it.
         cause = (type(error).__name__, error.reason if isinstance(error, ApiError) else str(error))
         changed = cause != self._trouble
         self._trouble = cause
-        return self._backoff.next(now), changed
+        asked = (isinstance(error, ApiError) and error.retry_after) or 0.0
+        return max(self._backoff.next(now), min(asked, MAX_DELAY_SECONDS)), changed
 
     def _heal(self) -> bool:
         was, self._trouble = self._trouble, None
@@ -170,32 +170,33 @@ class ListWatch(Generic[R]):
         self._clock = clock
         self._rng = random.Random()  # noqa: S311  # spreads load, hides nothing
         self._core = WatchCore(Backoff(self._rng))
-        self._log = log.bind(resource=describe(query.cls), namespace=query.namespace)
+        self._log = log.bind(resource=describe(query.cls))
 
     async def run(self) -> None:
         """List and watch until cancelled. No answer of the server, nor the lack of one, ends it."""
         while True:
             try:
-                delay = await self._step()
+                await self._step()
             # The last three: an answer that is JSON and yet no list or object, as from a captive portal.
             except (ApiError, SettingsError, ValueError, KeyError, TypeError) as error:
                 delay, changed = self._core.failed(error, self._clock.monotonic())
-                if isinstance(error, Gone):
+                if changed and isinstance(error, Gone):
                     self._log.info("watch expired, listing again")
                 elif changed:
                     self._log.warning("cannot watch, trying again", problem=problem(self._query.cls, error))
-            await asyncio.sleep(delay)
+                await asyncio.sleep(delay)
 
-    async def _step(self) -> float:
+    async def _step(self) -> None:
         if self._core.version:
-            return await self._watch()
+            await self._watch()
+            return
         cls = self._query.cls
         objects, metadata = await self._client.collect(self._query, lambda item: snapshot(cls, item))
-        self._core.listed(metadata.resource_version)
+        if self._core.listed(metadata.resource_version):
+            self._log.info("watching again")
         self._sink(Listed(objects))
-        return 0.0
 
-    async def _watch(self) -> float:
+    async def _watch(self) -> None:
         cls = self._query.cls
         start = self._clock.monotonic()
         seconds = WATCH_SECONDS * self._rng.uniform(0.9, 1.1)
@@ -207,8 +208,8 @@ class ListWatch(Generic[R]):
                     self._sink(Deleted(snapshot(cls, event.object)))
                 if self._core.saw(event.object["metadata"]["resourceVersion"]):
                     self._log.info("watching again")
-        now = self._clock.monotonic()
-        return self._core.ended(now - start, now)
+        if self._clock.monotonic() - start < MIN_WATCH_SECONDS:
+            raise ApiUnreachable("the watch ended as soon as it began, without an error: is a proxy on the way?")
 
 
 def problem(cls: type[Resource], error: Exception) -> str:

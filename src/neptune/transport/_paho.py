@@ -102,6 +102,8 @@ class PahoConnection:
         if wanted:
             self._client.subscribe([(topic_filter, 1) for topic_filter in wanted])
             granted = await self._answer(self._subscribed, "SUBSCRIBE")
+            if len(granted) != len(wanted):
+                raise TransportError(f"{self._broker} answered {len(granted)} of {len(wanted)} filters in SUBACK")
             refused = [f"{f} ({r})" for f, r in zip(wanted, granted, strict=True) if r.is_failure]
             if refused:
                 raise TransportError(f"{self._broker} refused to subscribe {', '.join(refused)}: check its ACL")

@@ -23,7 +23,7 @@ class Inbox:
         self._limit_bytes = limit_bytes
         self._events: deque[Event] = deque()
         self._bytes = 0
-        self._closed = False
+        self._end: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.dropped = 0
         """Messages dropped since the start."""
@@ -31,9 +31,13 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._events)
 
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """Fail with what `task`, which fills this inbox, may fail with: nobody else looks at it."""
+        task.add_done_callback(self._stopped)
+
     def put(self, event: Event) -> None:
-        """Append `event` and wake the reader. After `close` nothing happens."""
-        if self._closed:
+        """Append `event` and wake the reader. After `close` or `fail` nothing happens."""
+        if self._end is not None:
             return
         if isinstance(event, Disconnected) and self._events and isinstance(self._events[-1], Disconnected):
             self._events.pop()  # the newest failed attempt says all that its predecessor did
@@ -49,23 +53,32 @@ class Inbox:
 
         Raises:
             TransportClosed: when the inbox is closed, at once, whatever is left in it.
+            BaseException: what `fail` was given.
         """
-        while not self._events and not self._closed:
+        while not self._events and self._end is None:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        if self._closed:
-            raise TransportClosed("the transport is closed")
+        if self._end is not None:
+            raise self._end
         return self._remove(0)
 
     def close(self) -> None:
         """Forget what is left and wake the reader."""
-        self._closed = True
+        self.fail(TransportClosed("the transport is closed"))
+
+    def fail(self, error: BaseException) -> None:
+        """Let the reader have `error` in place of any event: what fills this inbox has stopped for good."""
+        self._end = error
         self._events.clear()
         self._bytes = 0
         self._wake()
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
 
     def _drop_oldest(self) -> None:
         messages = (index for index, event in enumerate(self._events) if isinstance(event, Received))

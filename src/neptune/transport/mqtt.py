@@ -74,6 +74,7 @@ class MqttTransport:
             check_filter(topic_filter)
         name = f"mqtt-{self._settings.client_id}"
         self._runner = asyncio.get_running_loop().create_task(self._run(session), name=name)
+        self._inbox.watch(self._runner)
 
     async def next_event(self) -> Event:
         """See `Transport.next_event`."""

@@ -25,8 +25,8 @@ class MqttSettings:
             anew for each connection, so that a renewed certificate needs no restart.
         cert_file, key_file: this client's certificate and key, PEM, where the broker asks for one.
         protocol: 5 for MQTT 5, 4 for MQTT 3.1.1 (which has no reasons for what it refuses).
-        keepalive_seconds: 1 to 65535. A dead connection is noticed after twice this time at most; one that breaks
-            before the broker has published our will, after one and a half (MQTT 5, 3.1.2.10).
+        keepalive_seconds: 1 to 65535. A dead connection is noticed here after twice this time at most, by the broker,
+            which then publishes our will, after one and a half (MQTT 5, 3.1.2.10).
         answer_seconds: how long the broker may take to answer CONNECT, SUBSCRIBE and PUBLISH each.
         max_packet_bytes: the largest packet that an MQTT 5 broker may send to us.
         max_queued_messages: received messages that wait for `next_event`; the oldest is dropped beyond.

@@ -104,7 +104,7 @@ class Upstream:
     def _settle(self, report: Report, code: int, reason: str) -> None:
         if code != messages.OK:
             log.info("report refused", node=report.node, uid=report.status.uid, code=code, reason=reason)
-        self._link.settle(report.node, Verdict(report.status.uid, report.status.seq, code, reason))
+        self._link.settle(report.node, Verdict(report.status.uid, report.epoch, report.status.seq, code, reason))
 
 
 def find(cache: Cache, uid: str) -> Dataset | None:

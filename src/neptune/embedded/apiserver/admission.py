@@ -9,7 +9,8 @@ import base64
 from datetime import datetime
 
 from neptune.embedded.apiserver import crds
-from neptune.embedded.apiserver.resources import CRDS, NAMESPACES, ResourceType
+from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.status import Object, StatusError, forbidden, not_found
 from neptune.embedded.apiserver.store import Key, Store
 

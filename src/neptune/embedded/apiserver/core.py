@@ -15,14 +15,16 @@ from random import Random
 
 from neptune.embedded.apiserver import discovery, request, table
 from neptune.embedded.apiserver.admission import SYSTEM_NAMESPACES
+from neptune.embedded.apiserver.builtin import NAMESPACES
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
 from neptune.embedded.apiserver.patch import APPLY
 from neptune.embedded.apiserver.registry import Registry
 from neptune.embedded.apiserver.request import Request, Response, Shape, Target
-from neptune.embedded.apiserver.resources import NAMESPACES, Catalog, ResourceType
-from neptune.embedded.apiserver.status import Object, StatusError, bad_request, method_not_allowed
+from neptune.embedded.apiserver.resources import ResourceType
+from neptune.embedded.apiserver.status import Object, StatusError, bad_request, not_supported_on, unknown_path
 from neptune.embedded.apiserver.store import HISTORY_LIMIT, Store
-from neptune.embedded.apiserver.watch import WatchStream, list_page
+from neptune.embedded.apiserver.watch import WatchStream, check_not_ahead, list_page, read_revision
 
 _HEALTH = ("/livez", "/readyz", "/healthz")
 
@@ -82,6 +84,8 @@ class ApiServer:
             return self._answer(asked, now)
         except StatusError as error:
             return Response(error.code, error.status)
+        except RecursionError:
+            return Response(400, bad_request("the body of the request is nested too deeply").status)
 
     def _answer(self, asked: Request, now: datetime) -> Response | Watch:
         if asked.path in _HEALTH:
@@ -89,6 +93,10 @@ class ApiServer:
         if asked.method == "GET" and (found := discovery.document(self._catalog, asked.path)):
             return Response(200, found)
         target = request.target(self._catalog, asked.path)
+        if target is None and asked.path.startswith("/api/"):
+            raise unknown_path()
+        if target is None or (asked.method == "POST" and target.kind.namespaced and not target.namespace):
+            return Response(404, "404 page not found\n")
         if asked.method == "GET":
             return self._read(asked, target, now)
         return self._write(asked, target, now)
@@ -96,6 +104,7 @@ class ApiServer:
     def _read(self, asked: Request, target: Target, now: datetime) -> Response | Watch:
         render = Renderer(target.kind, request.shape(asked.accept), asked.query.get("includeObject", "Metadata"))
         if target.name:
+            check_not_ahead(self._store, read_revision(asked.query.get("resourceVersion", "") or "0"))
             return Response(200, render.one(self._registry.get(target.kind, target.namespace, target.name), now))
         selection, options = request.selection(asked, target), request.list_options(asked)
         if request.flag(asked.query, "watch"):
@@ -110,27 +119,28 @@ class ApiServer:
         code = 200
         match asked.method, bool(target.name):
             case "POST", False:
-                if target.kind.namespaced and not target.namespace:
-                    raise method_not_allowed()
                 obj, code = self._registry.create(call, request.body(asked)), 201
             case "PUT", True:
                 obj = self._registry.update(call, request.body(asked))
-            case "PATCH", True if request.media_type(asked.content_type) == APPLY:
-                obj, created = self._registry.apply(call, request.body(asked))
-                code = 201 if created else 200
             case "PATCH", True:
-                obj = self._registry.patch(call, request.media_type(asked.content_type), request.body(asked))
+                media = request.patch_type(asked, target.kind)
+                body = request.body(asked)
+                if media == APPLY:
+                    obj, created = self._registry.apply(call, body)
+                    code = 201 if created else 200
+                else:
+                    obj = self._registry.patch(call, media, body)
             case "PUT" | "PATCH", False:
                 raise bad_request("name must be provided")
             case _:
-                raise method_not_allowed()
+                actions = {"DELETE": "delete", "POST": "create"}
+                raise not_supported_on(target.kind, actions.get(asked.method, asked.method.lower()))
         shaped = Renderer(target.kind, request.shape(asked.accept)).one(obj, now)
         return Response(code, shaped, tuple(call.warnings))
 
     def _delete(self, asked: Request, target: Target, call: Call) -> Response:
-        options = request.body(asked) if asked.body else None
-        if isinstance(options, dict) and options.get("dryRun"):
-            call.dry_run = True
+        options = request.delete_options(asked)
+        call.dry_run = call.dry_run or bool(options.get("dryRun"))
         if not target.name:
             return Response(200, self._delete_all(asked, target, call))
         deleted = self._registry.get(call.kind, call.namespace, call.name)
@@ -142,7 +152,7 @@ class ApiServer:
         for obj in page["items"]:
             metadata = obj["metadata"]
             one = replace(call, namespace=metadata.get("namespace", ""), name=metadata["name"])
-            self._registry.delete(one, request.preconditions(None))
+            self._registry.delete(one, request.preconditions({}))
         return page
 
 

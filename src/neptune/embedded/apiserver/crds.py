@@ -7,6 +7,7 @@ accepted and not evaluated: CEL is a language of its own, and the two Python imp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -18,14 +19,24 @@ from neptune.embedded.apiserver.table import timestamp
 from neptune.embedded.apiserver.validation import validate
 
 #: JSONSchemaProps, apiextensions/v1 types_jsonschema.go.
-_SCHEMA_KEY_NAMES = """
-id $schema $ref description type format title default maximum exclusiveMaximum minimum exclusiveMinimum maxLength
-minLength pattern maxItems minItems uniqueItems multipleOf enum maxProperties minProperties required items allOf
-oneOf anyOf not properties additionalProperties patternProperties dependencies additionalItems definitions
-externalDocs example nullable x-kubernetes-preserve-unknown-fields x-kubernetes-embedded-resource x-kubernetes-int-
-or-string x-kubernetes-list-map-keys x-kubernetes-list-type x-kubernetes-map-type x-kubernetes-validations
-"""
-_SCHEMA_KEYS = frozenset(_SCHEMA_KEY_NAMES.split())
+_SCHEMA_KEYS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "$schema", "$ref", "description", "type", "format", "title", "pattern"), str),
+    **dict.fromkeys(("x-kubernetes-list-type", "x-kubernetes-map-type"), str),
+    **dict.fromkeys(("maximum", "minimum", "multipleOf"), (int, float)),
+    **dict.fromkeys(("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties"), int),
+    **dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "uniqueItems", "nullable"), bool),
+    **dict.fromkeys(("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"), bool),
+    "x-kubernetes-int-or-string": bool,
+    **dict.fromkeys(("enum", "required", "allOf", "oneOf", "anyOf"), list),
+    **dict.fromkeys(("x-kubernetes-list-map-keys", "x-kubernetes-validations"), list),
+    **dict.fromkeys(("properties", "items", "not", "patternProperties", "dependencies", "definitions"), dict),
+    **dict.fromkeys(("additionalProperties", "additionalItems"), (dict, bool)),
+    **dict.fromkeys(("default", "example", "externalDocs"), object),
+}
+#: Groups of Kubernetes itself, among them those of the built-in kinds (apiextensions validation.go).
+_PROTECTED = (".k8s.io", ".kubernetes.io")
+_APPROVAL = "api-approved.kubernetes.io"
+
 _STRING: Object = {"type": "string"}
 _STRINGS: Object = {"type": "array", "items": _STRING}
 _ANY: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -38,7 +49,7 @@ def _object(required: tuple[str, ...] = (), /, **properties: Object) -> Object:
 _COLUMN = _object(
     ("jsonPath", "name", "type"),
     name=_STRING,
-    type={"type": "string", "enum": ["boolean", "date", "integer", "number", "string"]},
+    type=_STRING,
     format=_STRING,
     description=_STRING,
     priority={"type": "integer"},
@@ -103,15 +114,21 @@ def complete(crd: Object, now: datetime, before: Object | None = None) -> Object
     return {**crd, "spec": spec, "status": status}
 
 
-def unknown_schema_keys(crd: Object) -> list[str]:
-    """Return the paths of keys that no JSON schema has, for strict decoding."""
-    found = []
-    for index, version in enumerate(crd.get("spec", {}).get("versions", ())):
-        root = (version.get("schema") or {}).get("openAPIV3Schema")
-        if isinstance(root, dict):
-            path = f"spec.versions[{index}].schema.openAPIV3Schema"
-            found += [f"{where}.{key}" for where, node in _nodes(root, path) for key in node if key not in _SCHEMA_KEYS]
-    return found
+def prune_schemas(crd: Object) -> tuple[Object, list[str]]:
+    """Return a CRD whose schemas hold only keys that JSON schemas have, and the paths of the keys left out."""
+    unknown: list[str] = []
+    versions = next(iter(jsonpath.find(".spec.versions", crd)), None)
+    if not isinstance(versions, list):
+        return crd, unknown
+    kept = []
+    for index, version in enumerate(versions):
+        root = jsonpath.find(".schema.openAPIV3Schema", version)
+        if root and isinstance(root[0], dict):
+            pruned = _prune_schema(root[0], f"spec.versions[{index}].schema.openAPIV3Schema", unknown)
+            kept.append({**version, "schema": {"openAPIV3Schema": pruned}})
+        else:
+            kept.append(version)
+    return {**crd, "spec": {**crd["spec"], "versions": kept}}, unknown
 
 
 def errors(crd: Object) -> list[FieldError]:
@@ -124,11 +141,20 @@ def errors(crd: Object) -> list[FieldError]:
     if crd["metadata"].get("name") != expected:
         detail = 'must be spec.names.plural+"."+spec.group'
         found.append(FieldError("metadata.name", "FieldValueInvalid", crd["metadata"].get("name"), detail))
+    if spec["group"].endswith(_PROTECTED) and _APPROVAL not in crd["metadata"].get("annotations", {}):
+        detail = (
+            "protected groups must have approval annotation, see https://github.com/kubernetes/enhancements/pull/1111"
+        )
+        found.append(FieldError(f"metadata.annotations[{_APPROVAL}]", "FieldValueRequired", detail=detail))
     if sum(version["storage"] for version in spec["versions"]) != 1:
         detail = "must have exactly one version marked as storage version"
         found.append(FieldError("spec.versions", "FieldValueInvalid", spec["versions"], detail))
     for index, version in enumerate(spec["versions"]):
-        found += _version_errors(version, f"spec.versions[{index}]")
+        # The real server keeps one version's parts at the top and names them there.
+        alone = len(spec["versions"]) == 1
+        found += _schema_errors(version, "spec.validation" if alone else f"spec.versions[{index}].schema")
+        if not found:
+            found += _field_errors(version, "spec" if alone else f"spec.versions[{index}]")
     return found
 
 
@@ -142,26 +168,66 @@ def _condition(name: str, reason: str, message: str, since: str) -> Object:
     return {"type": name, "status": "True", "lastTransitionTime": since, "reason": reason, "message": message}
 
 
-def _version_errors(version: Object, path: str) -> Iterator[FieldError]:
+def _prune_schema(node: Any, path: str, unknown: list[str]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    kept: Object = {}
+    for key, value in node.items():
+        if key not in _SCHEMA_KEYS:
+            unknown.append(f"{path}.{key}")
+        elif key == "properties" and isinstance(value, dict):
+            kept[key] = {name: _prune_schema(child, f"{path}.{key}.{name}", unknown) for name, child in value.items()}
+        elif key in ("items", "additionalProperties", "not"):
+            kept[key] = _prune_schema(value, f"{path}.{key}", unknown)
+        elif key in ("allOf", "anyOf", "oneOf") and isinstance(value, list):
+            kept[key] = [_prune_schema(child, f"{path}.{key}[{i}]", unknown) for i, child in enumerate(value)]
+        else:
+            kept[key] = value
+    return kept
+
+
+def _schema_errors(version: Object, path: str) -> Iterator[FieldError]:
     root = (version.get("schema") or {}).get("openAPIV3Schema")
-    where = f"{path}.schema.openAPIV3Schema"
+    where = f"{path}.openAPIV3Schema"
     if not root:
-        yield FieldError(where, "FieldValueRequired", detail="schemas are required")
+        yield FieldError(where.replace("spec.validation", "spec.versions[0].schema"), "FieldValueRequired")
         return
-    if root.get("type") != "object":
-        yield FieldError(f"{where}.type", "FieldValueInvalid", root.get("type", ""), "must be object at the root")
+    if mistyped := list(_type_errors(root, where)):
+        yield from mistyped
+        return
+    if "type" not in root:
+        yield FieldError(f"{where}.type", "FieldValueRequired", detail="must not be empty at the root")
+        return
+    if root["type"] != "object":
+        yield FieldError(f"{where}.type", "FieldValueInvalid", root["type"], "must be object at the root")
     for node_path, node in _nodes(root, where):
-        yield from _schema_errors(node, node_path)
-    for index, column in enumerate(version.get("additionalPrinterColumns", ())):
-        yield from _path_errors(column["jsonPath"], f"{path}.additionalPrinterColumns[{index}].jsonPath")
-    for index, selectable in enumerate(version.get("selectableFields", ())):
-        here = f"{path}.selectableFields[{index}].jsonPath"
-        if not _is_scalar(root, selectable["jsonPath"]):
-            detail = "must point to a field of type string, boolean or integer"
-            yield FieldError(here, "FieldValueInvalid", selectable["jsonPath"], detail)
+        yield from _node_errors(node, node_path)
 
 
-def _schema_errors(node: Object, path: str) -> Iterator[FieldError]:
+def _type_errors(node: Any, path: str) -> Iterator[FieldError]:
+    """Yield what makes a schema none at all: parts of the wrong JSON type."""
+    if not isinstance(node, dict):
+        yield FieldError(path, "FieldValueTypeInvalid", node, "must be a schema")
+        return
+    for key, value in node.items():
+        here = f"{path}.{key}"
+        texts = value if key in ("required", "x-kubernetes-list-map-keys") and isinstance(value, list) else ()
+        fits = isinstance(value, _SCHEMA_KEYS[key]) and all(isinstance(text, str) for text in texts)
+        if not fits:
+            yield FieldError(here, "FieldValueTypeInvalid", value, "is of the wrong type")
+        elif key == "properties":
+            for name, child in value.items():
+                yield from _type_errors(child, f"{here}[{name}]")
+        elif key in ("allOf", "anyOf", "oneOf"):
+            for index, child in enumerate(value):
+                yield from _type_errors(child, f"{here}[{index}]")
+        elif key in ("items", "not") or (key == "additionalProperties" and isinstance(value, dict)):
+            yield from _type_errors(value, here)
+
+
+def _node_errors(node: Object, path: str) -> Iterator[FieldError]:
+    if "pattern" in node and not _compiles(node["pattern"]):
+        yield FieldError(f"{path}.pattern", "FieldValueInvalid", node["pattern"], "must be a valid regular expression")
     types = ("array", "boolean", "integer", "number", "object", "string")
     free = node.get("x-kubernetes-preserve-unknown-fields") or node.get("x-kubernetes-int-or-string")
     if "type" not in node and not free:
@@ -175,15 +241,41 @@ def _schema_errors(node: Object, path: str) -> Iterator[FieldError]:
         yield FieldError(f"{path}.x-kubernetes-list-map-keys", "FieldValueRequired", detail=detail)
 
 
-def _path_errors(text: str, path: str) -> Iterator[FieldError]:
+def _field_errors(version: Object, path: str) -> Iterator[FieldError]:
+    types = ("boolean", "date", "integer", "number", "string")
+    for index, column in enumerate(version.get("additionalPrinterColumns", ())):
+        here = f"{path}.additionalPrinterColumns[{index}]"
+        if column["type"] not in types:
+            yield FieldError(f"{here}.type", "FieldValueInvalid", column["type"], f"must be one of {','.join(types)}")
+        if not column["jsonPath"].startswith(".") or not _is_readable(column["jsonPath"]):
+            detail = "must be a simple json path starting with ."
+            yield FieldError(f"{here}.JSONPath", "FieldValueInvalid", column["jsonPath"], detail)
+    root = (version.get("schema") or {}).get("openAPIV3Schema")
+    for index, selectable in enumerate(version.get("selectableFields", ())):
+        here = f"{path}.selectableFields[{index}].jsonPath"
+        if not _is_scalar(root, selectable["jsonPath"]):
+            detail = "is an invalid path: does not refer to a valid field"
+            yield FieldError(here, "FieldValueInvalid", selectable["jsonPath"], detail)
+
+
+def _compiles(pattern: str) -> bool:
     try:
-        jsonpath.find(text, {})
-    except jsonpath.JSONPathError as error:
-        yield FieldError(path, "FieldValueInvalid", text, str(error))
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
-def _is_scalar(root: Object, path: str) -> bool:
-    node: Object | None = root
+def _is_readable(path: str) -> bool:
+    try:
+        jsonpath.find(path, {})
+    except jsonpath.JSONPathError:
+        return False
+    return True
+
+
+def _is_scalar(root: Object | None, path: str) -> bool:
+    node = root
     for name in path.removeprefix(".").split("."):
         node = child_schema(node or {}, name)
     return bool(node) and (node or {}).get("type") in ("string", "boolean", "integer")
@@ -194,7 +286,8 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Object]]:
     if not isinstance(node, dict):
         return
     yield path, node
-    for name, child in (node.get("properties") or {}).items():
+    properties = node.get("properties")
+    for name, child in properties.items() if isinstance(properties, dict) else ():
         yield from _nodes(child, f"{path}.properties[{name}]")
     yield from _nodes(node.get("items"), f"{path}.items")
     yield from _nodes(node.get("additionalProperties"), f"{path}.additionalProperties")

@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from neptune.embedded.apiserver import crds
-from neptune.embedded.apiserver.resources import CRDS, ResourceType
+from neptune.embedded.apiserver.builtin import CRDS
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, apply_defaults, prune
 from neptune.embedded.apiserver.status import FieldError, Object, StatusError, bad_request, invalid
 from neptune.embedded.apiserver.store import Key
+from neptune.embedded.apiserver.validation import type_name
 
 
 @dataclass(slots=True)
@@ -41,33 +43,44 @@ class Call:
         return Key(self.kind.storage, self.namespace, self.name)
 
 
-def identified(call: Call, body: Any) -> Object:
-    """Return a copy of `body` that names its kind, namespace and name.
+def identified(call: Call, body: Any, *, default_name: bool = False) -> Object:
+    """Return a copy of `body` that names its kind and namespace; its name has to be that of the URL, if there is one.
+
+    `default_name` lets it be absent then, as in an apply.
 
     Raises:
         StatusError: 400, the body is no object or says that it is another one than the URL.
     """
     kind = call.kind
-    if not isinstance(body, dict) or not isinstance(body.get("metadata") or {}, dict):
-        raise bad_request(f"the body of the request is not a {kind.kind}")
-    version, name = body.get("apiVersion") or kind.api_version, body.get("kind") or kind.kind
+    if not isinstance(body, dict) or (not kind.strategic_merge and not body.get("kind")):
+        shown = json.dumps(body)
+        why = f"Object 'Kind' is missing in '{shown}'" if isinstance(body, dict) else f"{shown} is no JSON object"
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind}): {why}")
+    if not isinstance(body.get("metadata") or {}, dict):
+        raise mistyped(kind, body["metadata"], "Go value of type v1.ObjectMeta")
+    metadata = dict(body.get("metadata") or {})
+    version, named = body.get("apiVersion") or kind.api_version, body.get("kind") or kind.kind
     if version != kind.api_version:
         raise bad_request(
             f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
         )
-    if name != kind.kind:
-        raise bad_request(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
-    metadata = dict(body.get("metadata") or {})
+    if named != kind.kind:
+        error = FieldError("kind", "FieldValueInvalid", named, f"must be {kind.kind}")
+        raise invalid(kind.group, named, metadata.get("name") or "", [error])
     if kind.namespaced and (metadata.get("namespace") or call.namespace) != call.namespace:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if kind.namespaced:
         metadata["namespace"] = call.namespace
-    if call.name and (metadata.get("name") or call.name) != call.name:
+    if default_name:
+        metadata["name"] = metadata.get("name") or call.name
+    if call.name and not metadata.get("name"):
+        raise bad_request(
+            f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+        )
+    if call.name and metadata["name"] != call.name:
         raise bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
         )
-    if call.name:
-        metadata["name"] = call.name
     return {**body, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
 
 
@@ -76,11 +89,11 @@ def pruned(kind: ResourceType, obj: Object) -> tuple[Object, list[str]]:
     metadata, unknown = prune(METADATA, obj["metadata"], "metadata")
     own = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": _typed_metadata(kind, metadata)}
     rest = {name: value for name, value in obj.items() if name not in own}
-    if kind.schema is not None:
-        rest, more = prune(kind.schema, rest)
-        unknown = [*more, *unknown]
+    rest, more = prune(kind.schema, rest)
+    unknown = [*more, *unknown]
     if kind is CRDS:
-        unknown += crds.unknown_schema_keys(rest)
+        rest, more = crds.prune_schemas(rest)
+        unknown += more
     return {**own, **rest}, unknown
 
 
@@ -105,7 +118,7 @@ def cleaned(call: Call, obj: Object, *, is_patch: bool = False) -> Object:
 
 def with_defaults(kind: ResourceType, obj: Object) -> Object:
     """Return an object with the defaults of its schema."""
-    filled: Object = apply_defaults(kind.schema, obj) if kind.schema else obj
+    filled: Object = apply_defaults(kind.schema, obj)
     return filled
 
 
@@ -119,20 +132,32 @@ def undeclared(kind: ResourceType, sent: Object, unknown: list[str]) -> StatusEr
     return StatusError(500, "", message)
 
 
+def mistyped(kind: ResourceType, value: Any, where: str) -> StatusError:
+    """Return 400 for a part of an object that Go's decoder would not take."""
+    found = "number" if isinstance(value, int | float) and not isinstance(value, bool) else type_name(value)
+    head = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+    return bad_request(f"{head}: json: cannot unmarshal {found.replace('boolean', 'bool')} into {where}")
+
+
 def _typed_metadata(kind: ResourceType, metadata: Object) -> Object:
-    """Return metadata without empty parts (ObjectMeta has omitempty throughout); refuse strings that are none."""
+    """Return metadata without empty parts (ObjectMeta has omitempty throughout), once every part has its type."""
     kept = {name: value for name, value in metadata.items() if value not in (None, "", {}, [])}
     for name, value in kept.items():
-        wanted = METADATA["properties"][name]
-        strings = list(value.values()) if isinstance(value, dict) else value if name == "finalizers" else []
-        fits = isinstance(value, _PYTHON_TYPES[wanted["type"]]) and all(isinstance(each, str) for each in strings)
-        if not fits:
-            raise bad_request(
-                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-                f"metadata.{name} is not of type {wanted['type']}"
-                + (" of strings" if "additionalProperties" in wanted or name == "finalizers" else "")
-            )
+        python_type, go_type = _TYPES[METADATA["properties"][name]["type"]]
+        if name in ("labels", "annotations", "finalizers"):
+            go_type = "[]string" if name == "finalizers" else "map[string]string"
+            texts = list(value.values()) if isinstance(value, dict) else value
+            for text in texts if isinstance(value, python_type) else ():
+                if not isinstance(text, str):
+                    raise mistyped(kind, text, f"Go struct field ObjectMeta.{name} of type string")
+        if not isinstance(value, python_type):
+            raise mistyped(kind, value, f"Go struct field ObjectMeta.{name} of type {go_type}")
     return kept
 
 
-_PYTHON_TYPES: dict[str, type] = {"string": str, "integer": int, "object": dict, "array": list}
+_TYPES: dict[str, tuple[type, str]] = {
+    "string": (str, "string"),
+    "integer": (int, "int64"),
+    "object": (dict, "map[string]string"),
+    "array": (list, "[]v1.OwnerReference"),
+}

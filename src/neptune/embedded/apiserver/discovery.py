@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from neptune.embedded.apiserver.builtin import CRDS
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.patch import APPLY, JSON, MERGE, STRATEGIC
-from neptune.embedded.apiserver.resources import CRDS, Catalog, ResourceType
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA
 from neptune.embedded.apiserver.status import Object
 
@@ -133,7 +135,7 @@ def _name(kind: ResourceType) -> str:
 
 
 def _schema(kind: ResourceType) -> Object:
-    own = kind.schema or {"type": "object"}
+    own = kind.schema
     properties = {
         "apiVersion": {"type": "string", "description": _TEXTS["apiVersion"]},
         "kind": {"type": "string", "description": _TEXTS["kind"]},

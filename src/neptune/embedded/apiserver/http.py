@@ -69,6 +69,11 @@ class EmbeddedApiServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    @property
+    def open_watches(self) -> int:
+        """How many watches are being answered."""
+        return len(self._watches)
+
     async def start(self) -> None:
         """Listen.
 
@@ -77,7 +82,8 @@ class EmbeddedApiServer:
         """
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        # Cancellation ends an idle watch when its client goes: nothing is written that would fail.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
@@ -120,6 +126,7 @@ class EmbeddedApiServer:
     def write_kubeconfig(self, path: Path) -> None:
         """Write a kubeconfig for this server, readable by its owner only."""
         path.touch(mode=0o600)
+        path.chmod(0o600)
         path.write_text(yaml.safe_dump(self.kubeconfig(), sort_keys=False))
 
     async def _serve(self, asked: web.Request) -> web.StreamResponse:

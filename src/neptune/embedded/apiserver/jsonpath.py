@@ -18,7 +18,7 @@ Step = Callable[[Any], Iterable[Any]]
 _TOKEN = re.compile(
     r"""\.?\[\?\(@(?P<path>[^=!<>]*?)\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<literal>'[^']*'|"[^"]*"|[^\s)]+)\s*\)\]"""
     r"""|\.?\[(?P<index>-?\d+)\]|\.?\[(?P<all>\*)\]|\[['"](?P<quoted>[^'"]+)['"]\]"""
-    r"""|\.(?P<star>\*)|\.?(?P<key>(?:\\.|[^.\[\\])+)"""
+    r"""|\.(?P<star>\*)|\.?(?P<key>(?:\\.|[^.\[\]\\])+)"""
 )
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,

@@ -7,6 +7,7 @@ have no list that would merge otherwise, apart from finalizers and owner referen
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from neptune.embedded.apiserver.status import StatusError, bad_request
@@ -14,20 +15,19 @@ from neptune.embedded.apiserver.status import StatusError, bad_request
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+#: Server-side apply, which `registry` does itself.
 APPLY = "application/apply-patch+yaml"
 
 
-def merge(target: Any, patch: Any) -> Any:
-    """Return `target` changed by a merge patch: null removes, objects merge, all else replaces."""
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Return `target` changed by a merge patch: null removes, objects merge, all else replaces.
+
+    Raises:
+        StatusError: 400, the patch is no object.
+    """
     if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge(merged.get(name), value)
-    return merged
+        raise bad_request(f"error decoding patch: a merge patch is an object, not {patch!r}")
+    return _merge(target, patch)
 
 
 def strategic_merge(target: Any, patch: Any) -> Any:
@@ -36,7 +36,7 @@ def strategic_merge(target: Any, patch: Any) -> Any:
     Raises:
         StatusError: 400, the patch has a directive that this server does not know.
     """
-    return merge(target, _without_directives(patch))
+    return merge_patch(target, _without_directives(patch))
 
 
 def json_patch(target: Any, operations: Any) -> Any:
@@ -46,7 +46,7 @@ def json_patch(target: Any, operations: Any) -> Any:
         StatusError: 400 for a patch that is none, 422 where it does not fit the target.
     """
     if not isinstance(operations, list) or not all(isinstance(each, dict) for each in operations):
-        raise bad_request("a JSON patch is an array of operations")
+        raise bad_request("error decoding patch: a JSON patch is an array of operations")
     document = {"": copy.deepcopy(target)}
     for each in operations:
         try:
@@ -54,6 +54,22 @@ def json_patch(target: Any, operations: Any) -> Any:
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise _does_not_fit() from error
     return document[""]
+
+
+#: Patch functions of (target, patch) by content type.
+WAYS: dict[str, Callable[[Any, Any], Any]] = {JSON: json_patch, MERGE: merge_patch, STRATEGIC: strategic_merge}
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged
 
 
 def _without_directives(patch: Any) -> Any:
@@ -71,7 +87,7 @@ def _without_directives(patch: Any) -> Any:
 
 
 def _does_not_fit() -> StatusError:
-    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request")
+    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def _operate(document: dict[str, Any], operation: dict[str, Any]) -> None:

@@ -11,24 +11,26 @@ looks at finalizers only, whatever the propagation policy; deleting a CRD remove
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 from uuid import UUID
 
 from neptune.embedded.apiserver import admission, crds, patch
+from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call, cleaned, identified, pruned, undeclared, with_defaults
-from neptune.embedded.apiserver.resources import CRDS, NAMESPACES, Catalog, ResourceType
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, merge_applied
 from neptune.embedded.apiserver.status import (
     FieldError,
     Object,
     StatusError,
     already_exists,
+    bad_request,
     conflict,
     invalid,
     not_found,
-    unsupported_media_type,
 )
 from neptune.embedded.apiserver.store import Key, Store
 from neptune.embedded.apiserver.table import timestamp
@@ -98,18 +100,13 @@ class Registry:
         return self._replace(call, stored, obj)
 
     def patch(self, call: Call, content_type: str, body: Any) -> Object:
-        """Change an object, or its status, by a merge, JSON or (built-in kinds only) strategic merge patch.
+        """Change an object, or its status, by a patch of a content type in `patch.WAYS`.
 
         Raises:
-            StatusError: 400, 404, 409, 415 or 422.
+            StatusError: 400, 404, 409 or 422.
         """
-        ways = {patch.JSON: patch.json_patch, patch.MERGE: patch.merge}
-        if call.kind.strategic_merge:
-            ways[patch.STRATEGIC] = patch.strategic_merge
-        if content_type not in ways:
-            raise unsupported_media_type((*ways, patch.APPLY))
         stored = self._stored(call.kind, call.key)
-        patched = ways[content_type](call.kind.present(stored), body)
+        patched = patch.WAYS[content_type](call.kind.present(stored), body)
         return self._replace(call, stored, cleaned(call, identified(call, patched), is_patch=True))
 
     def apply(self, call: Call, body: Any) -> tuple[Object, bool]:
@@ -121,7 +118,10 @@ class Registry:
         if not call.manager:
             error = FieldError("fieldManager", "FieldValueRequired", detail="is required for apply patch")
             raise invalid("meta.k8s.io", "PatchOptions", "", [error])
-        applied, unknown = pruned(call.kind, identified(call, body))
+        obj = identified(call, body, default_name=True)
+        if "managedFields" in obj["metadata"]:
+            raise bad_request("metadata.managedFields must be nil")
+        applied, unknown = pruned(call.kind, obj)
         if unknown:
             raise undeclared(call.kind, body, unknown)
         stored = self._store.get(call.key)
@@ -130,7 +130,7 @@ class Registry:
                 raise not_found(call.kind, call.name)
             entry = _manager(call)
             return self._create(call, with_defaults(call.kind, applied), managers=[entry]), True
-        schema = {"properties": {**(call.kind.schema or {}).get("properties", {}), "metadata": METADATA}}
+        schema = {"properties": {**call.kind.schema.get("properties", {}), "metadata": METADATA}}
         merged = merge_applied(schema, call.kind.present(stored), applied)
         managers = stored["metadata"].get("managedFields", [])
         entry = _manager(call)
@@ -258,7 +258,9 @@ def _valid(call: Call, obj: Object, before: Object | None) -> Object:
     """
     kind = call.kind
     errors = validate_metadata(obj["metadata"], label_name=kind is NAMESPACES)
-    if kind.schema is not None:
+    if call.status:
+        errors += _status_errors(kind.schema, obj.get("status"), (before or {}).get("status"))
+    else:
         errors += validate(kind.schema, obj, before=before) if before else validate(kind.schema, obj)
     if kind is CRDS and not errors:
         errors += crds.errors(obj)
@@ -266,7 +268,19 @@ def _valid(call: Call, obj: Object, before: Object | None) -> Object:
         errors += _finalizers_added(obj["metadata"], before["metadata"])
     if errors:
         raise invalid(kind.group, kind.kind, call.name, errors)
+    for name in obj["metadata"].get("finalizers", ()):
+        if "/" not in name:
+            why = "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+            call.warnings.append(f'metadata.finalizers: "{name}": {why}')
     return admission.complete(kind, obj, before, call.now)
+
+
+def _status_errors(schema: Object, status: Any, before: Any) -> list[FieldError]:
+    """Return what is wrong with a status alone; the texts name fields from there, as the real server's do."""
+    declared = schema.get("properties", {}).get("status", {})
+    if status is None:
+        return []
+    return [replace(each, field=f"status.{each.field}") for each in validate(declared, status, before=before)]
 
 
 def _finalizers_added(metadata: Object, before: Object) -> list[FieldError]:

@@ -14,21 +14,26 @@ from typing import Any, Literal
 import yaml
 
 from neptune.embedded.apiserver import selectors
+from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
-from neptune.embedded.apiserver.patch import APPLY
+from neptune.embedded.apiserver.patch import APPLY, STRATEGIC, WAYS
 from neptune.embedded.apiserver.registry import Preconditions
-from neptune.embedded.apiserver.resources import Catalog, ResourceType
+from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.status import (
     FieldError,
     Object,
     StatusError,
     bad_request,
     invalid,
+    not_found,
     not_supported,
-    unknown_path,
     unsupported_media_type,
 )
 from neptune.embedded.apiserver.watch import ListOptions, Selection
+
+_PROPAGATION = ("Foreground", "Background", "Orphan")
+
+_META_VERSIONS = (("meta.k8s.io", "v1"), ("meta.k8s.io", "v1beta1"))
 
 Shape = Literal["Object", "Table", "PartialObjectMetadata"]
 
@@ -64,11 +69,11 @@ class Target:
     subresource: str
 
 
-def target(catalog: Catalog, path: str) -> Target:
-    """Return what a path points at.
+def target(catalog: Catalog, path: str) -> Target | None:
+    """Return what a path points at, or None.
 
     Raises:
-        StatusError: 404, nothing.
+        StatusError: 404 for a subresource that the kind does not have.
     """
     match path.strip("/").split("/"):
         case ["api", version, *rest]:
@@ -76,7 +81,7 @@ def target(catalog: Catalog, path: str) -> Target:
         case ["apis", group, version, *rest]:
             pass
         case _:
-            raise unknown_path()
+            return None
     namespace = ""
     is_namespace = group == "" and (len(rest) == 2 or rest[2:] == ["status"])
     if len(rest) >= 3 and rest[0] == "namespaces" and not is_namespace:
@@ -84,9 +89,9 @@ def target(catalog: Catalog, path: str) -> Target:
     plural, name, subresource, *more = *rest, *[""] * (3 - len(rest))
     kind = catalog.find(group, version, plural)
     if kind is None or more or bool(namespace) > kind.namespaced or (name and bool(namespace) != kind.namespaced):
-        raise unknown_path()
+        return None
     if subresource not in ("", "status") or (subresource and not kind.status):
-        raise unknown_path()
+        raise not_found(kind, name)
     return Target(kind, namespace, name, subresource)
 
 
@@ -135,7 +140,7 @@ def call(request: Request, target: Target, now: datetime) -> Call:
     dry_run, validation = request.query.get("dryRun", ""), request.query.get("fieldValidation", "") or "Warn"
     errors = []
     if dry_run not in ("", "All"):
-        errors.append(not_supported("dryRun", dry_run, ["All"]))
+        errors.append(not_supported("dryRun", [dry_run], ["All"]))
     if validation not in ("Ignore", "Strict", "Warn"):
         errors.append(not_supported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"]))
     if errors:
@@ -153,9 +158,38 @@ def call(request: Request, target: Target, now: datetime) -> Call:
     )
 
 
-def preconditions(options: Any) -> Preconditions:
-    """Return the preconditions of a DeleteOptions body; no body has none."""
-    wanted = options.get("preconditions") or {} if isinstance(options, dict) else {}
+def delete_options(request: Request) -> Object:
+    """Return the DeleteOptions of a request, empty without a body.
+
+    Raises:
+        StatusError: 400, the body is something else; 415; 422, it has an unknown policy.
+    """
+    options = body(request) if request.body else {}
+    if not isinstance(options, dict):
+        raise bad_request("the body of the request is not a DeleteOptions")
+    policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
+    if policy not in (None, "", *_PROPAGATION):
+        error = not_supported("propagationPolicy", policy, [*_PROPAGATION, "nil"])
+        raise invalid("meta.k8s.io", "DeleteOptions", "", [error])
+    return options
+
+
+def patch_type(request: Request, kind: ResourceType) -> str:
+    """Return the content type of a patch.
+
+    Raises:
+        StatusError: 415, the kind takes no such patch.
+    """
+    media = media_type(request.content_type)
+    accepted = [*(way for way in WAYS if way != STRATEGIC or kind.strategic_merge), APPLY]
+    if media not in accepted:
+        raise unsupported_media_type(accepted)
+    return media
+
+
+def preconditions(options: Object) -> Preconditions:
+    """Return the preconditions of DeleteOptions."""
+    wanted = options.get("preconditions") or {}
     return Preconditions(uid=wanted.get("uid") or "", resource_version=wanted.get("resourceVersion") or "")
 
 
@@ -166,14 +200,14 @@ def body(request: Request) -> Any:
         StatusError: 400, it cannot be read; 415, it is neither JSON nor YAML.
     """
     media = media_type(request.content_type)
+    if media not in ("", "application/json", "application/yaml", APPLY) and not media.endswith("+json"):
+        # kubectl's typed commands (create namespace, create configmap...) send protobuf.
+        hint = "application/yaml; this server reads no protobuf, use kubectl create -f or kubectl apply -f"
+        raise unsupported_media_type(("application/json", hint if media.endswith("protobuf") else "application/yaml"))
     try:
-        if media in ("", "application/json") or media.endswith("+json"):
-            return json.loads(request.body)
-        if media in ("application/yaml", APPLY):
-            return yaml.load(request.body, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
-    except (ValueError, yaml.YAMLError) as error:
+        return _parse(request.body, is_yaml=media.endswith("yaml"))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the body of the request cannot be read as {media or 'JSON'}: {error}") from error
-    raise unsupported_media_type(("application/json", "application/yaml"))
 
 
 def media_type(header: str) -> str:
@@ -189,7 +223,10 @@ def shape(accept: str) -> Shape:
     """
     for part in accept.split(","):
         media, *rest = (each.strip() for each in part.split(";"))
-        wanted = dict(each.split("=", 1) for each in rest if "=" in each).get("as", "")
+        parameters = dict(each.split("=", 1) for each in rest if "=" in each)
+        wanted = parameters.get("as", "")
+        if wanted and (parameters.get("g"), parameters.get("v")) not in _META_VERSIONS:
+            continue
         if media in ("application/json", "application/*", "*/*", ""):
             if wanted in ("", "Table"):
                 return "Table" if wanted else "Object"
@@ -204,15 +241,36 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def number(query: Mapping[str, str], name: str) -> int:
-    """Return a whole-number parameter, 0 when absent.
+    """Return a whole-number parameter, 0 when absent or negative.
 
     Raises:
         StatusError: 400, it is no number.
     """
     text = query.get(name, "") or "0"
-    if not text.isdecimal():
-        raise bad_request(f"{name} must be a whole number, not {text!r}")
-    return int(text)
+    if not text.removeprefix("-").isdecimal():
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return max(0, int(text))
+
+
+def _parse(data: bytes, *, is_yaml: bool) -> Any:
+    try:
+        # JSON first for YAML too: kubectl sends it there, and it is read a hundred times faster.
+        value = json.loads(data, parse_constant=_no_json)
+    except ValueError:
+        if not is_yaml:
+            raise
+        read = yaml.load(data, Loader=_JSONTypesLoader)  # noqa: S506 (a subclass of SafeLoader)
+        # Through JSON, because YAML also has keys that are no strings, anchors that go round, sets and bytes.
+        value = json.loads(json.dumps(read), parse_constant=_no_json)
+    if b"\\ud" in data.lower():
+        # Half of a surrogate pair is no text. Go's decoder replaces it too.
+        text = json.dumps(value, ensure_ascii=False)
+        value = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 class _JSONTypesLoader(yaml.SafeLoader):

@@ -1,21 +1,17 @@
-"""What the server serves: a `ResourceType` for each built-in kind and for each served version of a CRD. Pure data.
+"""What decides how objects of one resource are treated: `ResourceType`. Pure data.
 
-Built-in kinds have no schema here, so their fields are stored as sent; Events of the two groups are one storage under
-two shapes, as in the real server. `registry` looks types up in a `Catalog`.
+`builtin` has those of the built-in kinds, `catalog` makes the others of CRDs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from neptune.embedded.apiserver import jsonpath
-from neptune.embedded.apiserver.crds import SCHEMA as CRD_SCHEMA
 from neptune.embedded.apiserver.status import Object
-from neptune.embedded.apiserver.table import AGE, Column
-
-CRD_GROUP = "apiextensions.k8s.io"
+from neptune.embedded.apiserver.table import AGE, NAME, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +22,13 @@ class ResourceType:
     version: str
     kind: str
     plural: str
+    schema: Object
     namespaced: bool = True
     singular: str = ""
     list_kind: str = ""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    schema: Object | None = None
-    columns: tuple[Column, ...] = (AGE,)
+    columns: tuple[Column, ...] = (NAME, AGE)
     status: bool = False
     #: Whether metadata.generation counts the changes outside metadata and, with a status subresource, outside status.
     generation: bool = False
@@ -82,8 +78,7 @@ class ResourceType:
         metadata = obj["metadata"]
         known = {"metadata.name": metadata["name"], "metadata.namespace": metadata.get("namespace", "")}
         for path in self.selectable:
-            hits = jsonpath.find(path, obj)
-            known[path.removeprefix(".")] = _plain(hits[0]) if hits else ""
+            known[path.removeprefix(".")] = plain(path, obj)
         return known
 
     def field_names(self) -> frozenset[str]:
@@ -91,240 +86,9 @@ class ResourceType:
         return frozenset({"metadata.name", "metadata.namespace", *(p.removeprefix(".") for p in self.selectable)})
 
 
-class Catalog:
-    """The served resource types by (group, version, plural): the built-in ones, and those of the stored CRDs."""
-
-    def __init__(self) -> None:
-        self._types: dict[tuple[str, str, str], ResourceType] = {}
-        for kind in BUILT_IN:
-            self._types[kind.group, kind.version, kind.plural] = kind
-
-    def __iter__(self) -> Iterator[ResourceType]:
-        return iter(self._types.values())
-
-    def find(self, group: str, version: str, plural: str) -> ResourceType | None:
-        """Return the type, or None when it is not served."""
-        return self._types.get((group, version, plural))
-
-    def serve(self, crd: Object) -> None:
-        """Serve what a CRD declares, in the place of what it declared before."""
-        self.withdraw(crd)
-        for kind in from_crd(crd):
-            self._types[kind.group, kind.version, kind.plural] = kind
-
-    def withdraw(self, crd: Object) -> None:
-        """Stop serving the versions of a CRD."""
-        group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
-        for key in [key for key in self._types if (key[0], key[2]) == (group, plural)]:
-            del self._types[key]
-
-
-def from_crd(crd: Object) -> Iterator[ResourceType]:
-    """Yield the type of each served version of a complete CustomResourceDefinition."""
-    spec, names = crd["spec"], crd["spec"]["names"]
-    for version in spec["versions"]:
-        if not version["served"]:
-            continue
-        subresources = version.get("subresources") or {}
-        yield ResourceType(
-            group=spec["group"],
-            version=version["name"],
-            kind=names["kind"],
-            plural=names["plural"],
-            namespaced=spec["scope"] == "Namespaced",
-            singular=names.get("singular", ""),
-            list_kind=names.get("listKind", ""),
-            short_names=tuple(names.get("shortNames", ())),
-            categories=tuple(names.get("categories", ())),
-            schema=_without_metadata(version["schema"]["openAPIV3Schema"]),
-            columns=tuple(_column(column) for column in version.get("additionalPrinterColumns", ())) or (AGE,),
-            status="status" in subresources,
-            generation=True,
-            selectable=tuple(each["jsonPath"] for each in version.get("selectableFields", ())),
-            unconditional_update=False,
-            strategic_merge=False,
-        )
-
-
-def _without_metadata(schema: Object) -> Object:
-    """Return the schema for everything but apiVersion, kind and metadata, whose rules are the server's own."""
-    own = ("apiVersion", "kind", "metadata")
-    declared = {name: child for name, child in (schema.get("properties") or {}).items() if name not in own}
-    required = [name for name in schema.get("required", ()) if name not in own]
-    return {**schema, "properties": declared, "required": required}
-
-
-def _column(declared: Object) -> Column:
-    return Column(
-        name=declared["name"],
-        value=declared["jsonPath"],
-        type=declared["type"],
-        format=declared.get("format", ""),
-        description=declared.get("description", ""),
-        priority=declared.get("priority", 0),
-    )
-
-
-def _plain(value: Any) -> str:
+def plain(path: str, obj: Object) -> str:
+    """Return the first value at a JSONPath as text, empty where there is none."""
+    value: Any = next(iter(jsonpath.find(path, obj)), None)
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
-
-
-def _involved_object(event: Object) -> str:
-    involved = event.get("involvedObject", {})
-    return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
-
-
-def _last_seen(event: Object) -> Any:
-    series = (event.get("series") or {}).get("lastObservedTime")
-    return series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp")
-
-
-def _source(event: Object) -> str:
-    source = event.get("source") or {}
-    return ", ".join(filter(None, [source.get("component") or event.get("reportingComponent"), source.get("host")]))
-
-
-def _count(event: Object) -> Any:
-    return (event.get("series") or {}).get("count") or event.get("count") or 1
-
-
-def _node_status(node: Object) -> str:
-    ready = jsonpath.find('.status.conditions[?(@.type=="Ready")].status', node)
-    return {"True": "Ready", "False": "NotReady"}.get(ready[0], "Unknown") if ready else "Unknown"
-
-
-def _count_data(obj: Object) -> int:
-    return len(obj.get("data") or {}) + len(obj.get("binaryData") or {})
-
-
-def _as_core(column: Column) -> Column:
-    """Return a column of core Events for the shape of events.k8s.io."""
-    names = {here: there for there, here in _EVENT_RENAMES.items()}
-
-    def value(event: Object) -> Any:
-        core = {names.get(name, name): item for name, item in event.items()}
-        if callable(column.value):
-            return column.value(core)
-        hits = jsonpath.find(column.value, core)
-        return hits[0] if hits else None
-
-    return replace(column, value=value)
-
-
-_EVENT_COLUMNS = (
-    Column("Last Seen", _last_seen, type="date"),
-    Column("Type", ".type"),
-    Column("Reason", ".reason"),
-    Column("Object", _involved_object),
-    Column("Source", _source, priority=1),
-    Column("Message", lambda event: str(event.get("message", "")).strip()),
-    Column("Count", _count, type="integer", priority=1),
-)
-#: events.k8s.io/v1 to core/v1: pkg/apis/events/v1/conversion.go.
-_EVENT_RENAMES = {
-    "involvedObject": "regarding",
-    "message": "note",
-    "reportingComponent": "reportingController",
-    "source": "deprecatedSource",
-    "firstTimestamp": "deprecatedFirstTimestamp",
-    "lastTimestamp": "deprecatedLastTimestamp",
-    "count": "deprecatedCount",
-}
-_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-
-EVENTS = ResourceType(
-    "",
-    "v1",
-    "Event",
-    "events",
-    short_names=("ev",),
-    columns=_EVENT_COLUMNS,
-    selectable=(
-        *(f".involvedObject.{name}" for name in _REFERENCE),
-        ".reason",
-        ".type",
-        ".reportingComponent",
-    ),
-)
-NAMESPACES = ResourceType(
-    "",
-    "v1",
-    "Namespace",
-    "namespaces",
-    namespaced=False,
-    short_names=("ns",),
-    columns=(Column("Status", ".status.phase"), AGE),
-    status=True,
-    selectable=(".status.phase",),
-)
-CRDS = ResourceType(
-    CRD_GROUP,
-    "v1",
-    "CustomResourceDefinition",
-    "customresourcedefinitions",
-    namespaced=False,
-    short_names=("crd", "crds"),
-    categories=("api-extensions",),
-    schema=CRD_SCHEMA,
-    columns=(Column("Created At", ".metadata.creationTimestamp"),),
-    status=True,
-    generation=True,
-    unconditional_update=False,
-)
-BUILT_IN = (
-    NAMESPACES,
-    EVENTS,
-    ResourceType(
-        "",
-        "v1",
-        "ConfigMap",
-        "configmaps",
-        short_names=("cm",),
-        columns=(Column("Data", _count_data, type="integer"), AGE),
-    ),
-    ResourceType(
-        "",
-        "v1",
-        "Secret",
-        "secrets",
-        columns=(Column("Type", ".type"), Column("Data", _count_data, type="integer"), AGE),
-        selectable=(".type",),
-    ),
-    ResourceType(
-        "",
-        "v1",
-        "Node",
-        "nodes",
-        namespaced=False,
-        short_names=("no",),
-        columns=(Column("Status", _node_status), AGE, Column("Version", ".status.nodeInfo.kubeletVersion")),
-        status=True,
-    ),
-    CRDS,
-    ResourceType(
-        "coordination.k8s.io",
-        "v1",
-        "Lease",
-        "leases",
-        columns=(Column("Holder", ".spec.holderIdentity"), AGE),
-        unconditional_update=False,
-    ),
-    ResourceType(
-        "events.k8s.io",
-        "v1",
-        "Event",
-        "events",
-        short_names=("ev",),
-        columns=tuple(_as_core(column) for column in _EVENT_COLUMNS),
-        selectable=(
-            *(f".regarding.{name}" for name in _REFERENCE),
-            ".reason",
-            ".type",
-            ".reportingController",
-        ),
-        storage_group="",
-        renames=_EVENT_RENAMES,
-    ),
-)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from neptune.embedded.apiserver.status import StatusError, bad_request
 
-Operator = Literal["in", "notin", "exists", "!"]
+Operator = Literal["in", "notin", "exists", "!", ">", "<"]
 
 _KEY = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _VALUE = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?"
 _EXISTS = re.compile(rf"(?P<not>!?)\s*(?P<key>{_KEY})")
 _EQUALS = re.compile(rf"(?P<key>{_KEY})\s*(?P<op>==|=|!=)\s*(?P<value>{_VALUE})")
+_ORDER = re.compile(rf"(?P<key>{_KEY})\s*(?P<op>[<>])\s*(?P<value>-?\d+)")
 _SET = re.compile(rf"(?P<key>{_KEY})\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)")
 _FIELD = re.compile(r"(?P<key>[^=!]+?)(?P<op>==|=|!=)(?P<value>.*)", re.DOTALL)
 
@@ -33,8 +34,16 @@ class Requirement:
             return self.key in values
         if self.operator == "!":
             return self.key not in values
+        if self.operator in (">", "<"):
+            return self._ordered(values.get(self.key, ""))
         inside = self.key in values and values[self.key] in self.values
         return inside if self.operator == "in" else not inside
+
+    def _ordered(self, value: str) -> bool:
+        if not re.fullmatch(r"-?\d+", value):
+            return False
+        bound = int(next(iter(self.values)))
+        return int(value) > bound if self.operator == ">" else int(value) < bound
 
 
 Selector = tuple[Requirement, ...]
@@ -46,7 +55,7 @@ def parse_labels(text: str) -> Selector:
     Raises:
         StatusError: 400, the text is no selector.
     """
-    return tuple(_requirement(part, text) for part in _split(text) if part)
+    return tuple(_requirement(part, text) for part in _split(text)) if text.strip() else ()
 
 
 def parse_fields(text: str, supported: Mapping[str, Any] | frozenset[str]) -> Selector:
@@ -59,7 +68,7 @@ def parse_fields(text: str, supported: Mapping[str, Any] | frozenset[str]) -> Se
     for part in filter(None, text.split(",")):
         match = _FIELD.fullmatch(part)
         if not match:
-            raise bad_request(f'invalid selector: "{text}"; can\'t understand "{part}"')
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if match["key"] not in supported:
             raise bad_request(f"field label not supported: {match['key']}")
         found.append(_equality(match["key"], match["op"], match["value"]))
@@ -84,6 +93,8 @@ def _requirement(part: str, whole: str) -> Requirement:
         if not all(re.fullmatch(_VALUE, value) for value in values):
             raise _unparsable(whole)
         return Requirement(match["key"], "in" if match["op"] == "in" else "notin", frozenset(values))
+    if match := _ORDER.fullmatch(part):
+        return Requirement(match["key"], ">" if match["op"] == ">" else "<", frozenset({match["value"]}))
     if match := _EXISTS.fullmatch(part):
         return Requirement(match["key"], "!" if match["not"] else "exists")
     raise _unparsable(whole)

@@ -57,7 +57,7 @@ class StatusError(NeptuneError):
             "status": "Failure",
             "message": message,
             **({"reason": reason} if reason else {}),
-            **({"details": details} if details else {}),
+            **({"details": details} if details is not None else {}),
             "code": code,
         }
 
@@ -135,13 +135,15 @@ def expired(message: str) -> StatusError:
 
 
 def unknown_path() -> StatusError:
-    """Return 404 for a path that no resource owns."""
+    """Return 404 for a path of the core group that no resource owns; other groups get plain text."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def method_not_allowed() -> StatusError:
-    """Return 405 for a verb that the resource does not know."""
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+def not_supported_on(kind: ResourceType, action: str) -> StatusError:
+    """Return 405 for a verb that a resource or subresource does not know."""
+    details = {name: value for name, value in (("group", kind.group), ("kind", kind.plural)) if value}
+    message = f'{action} is not supported on resources of kind "{kind.qualified}"'
+    return StatusError(405, "MethodNotAllowed", message, details)
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> StatusError:

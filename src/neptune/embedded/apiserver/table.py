@@ -20,10 +20,14 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `value` is a JSONPath, or a function of the object; columns of priority above 0 are for `-o wide`."""
+    """One column; those of priority above 0 are for `-o wide`.
+
+    `value` is a JSONPath, whose hit `type` turns into a cell, or a function of the object and the time that returns
+    the cell.
+    """
 
     name: str
-    value: str | Callable[[Object], Any]
+    value: str | Callable[[Object, datetime], Cell]
     type: str = "string"
     format: str = ""
     description: str = ""
@@ -33,6 +37,8 @@ class Column:
     def definition(self) -> Object:
         """The column as it stands in `columnDefinitions`."""
         fallback = f"Custom resource definition column (in JSONPath format): {self.value}"
+        if callable(self.value):
+            fallback = ""
         return {
             "name": self.name,
             "type": self.type,
@@ -63,20 +69,19 @@ def render(
     """Return a meta.k8s.io/v1 Table.
 
     Args:
-        columns: the columns after the name.
+        columns: the columns, as a rule `NAME` first.
         items: the objects, a row each.
         metadata: the table's own, that is the list's.
         now: what ages count from.
         include: what each row carries of its object: `None`, `Metadata` or `Object`.
         headers: False in the later events of a watch, as in the real server.
     """
-    shown = (NAME, *columns)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": [column.definition for column in shown] if headers else [],
-        "rows": [_row(shown, item, include, now) for item in items],
+        "columnDefinitions": [column.definition for column in columns] if headers else [],
+        "rows": [_row(columns, item, include, now) for item in items],
     }
 
 
@@ -124,7 +129,7 @@ def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
 
 
 def _row(columns: Sequence[Column], obj: Object, include: str, now: datetime) -> Object:
-    row: Object = {"cells": [_cell(column, obj, now) for column in columns]}
+    row: Object = {"cells": [_cell(column, obj, now) for column in columns], "object": None}
     if include == "Metadata":
         row["object"] = partial_metadata(obj)
     elif include == "Object":
@@ -134,21 +139,20 @@ def _row(columns: Sequence[Column], obj: Object, include: str, now: datetime) ->
 
 def _cell(column: Column, obj: Object, now: datetime) -> Cell:
     if callable(column.value):
-        found = column.value(obj)
-    else:
-        hits = jsonpath.find(column.value, obj)
-        found = hits[0] if hits else None
-    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        return column.value(obj, now)
+    hits = jsonpath.find(column.value, obj)
+    found = hits[0] if hits else None
+    number = found if isinstance(found, int | float) and not isinstance(found, bool) else None
     cell: Cell = None
     match column.type:
         case "string" if found is not None:
             cell = _printed(found)
         case "date" if isinstance(found, str):
             cell = age(found, now)
-        case "integer" if is_number:
-            cell = int(found)
-        case "number" if is_number:
-            cell = float(found)
+        case "integer" if number is not None:
+            cell = int(number)
+        case "number" if number is not None:
+            cell = float(number)
         case "boolean" if isinstance(found, bool):
             cell = found
     return cell

@@ -78,17 +78,21 @@ def validate(schema: Object, value: Any, path: str = "", before: Any = _ABSENT) 
 
 
 def validate_metadata(metadata: Object, *, label_name: bool = False) -> list[FieldError]:
-    """Return what is wrong with an object's name, labels and annotations; `label_name` forbids dots in the name."""
-    name = metadata.get("name", "")
-    pattern, text, limit = (_LABEL, _LABEL_TEXT, 63) if label_name else (_SUBDOMAIN, _SUBDOMAIN_TEXT, 253)
-    errors = []
-    if not name:
+    """Return what is wrong with an object's name, labels, annotations and finalizers.
+
+    `label_name` forbids dots in the name, as namespaces do.
+    """
+    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
+    errors: list[FieldError] = []
+    if prefix:
+        # A prefix may end in a dash: what follows makes it a name.
+        errors += _name("metadata.generateName", prefix, prefix.rstrip("-") or "-", label_name=label_name)
+    if name:
+        errors += _name("metadata.name", name, name, label_name=label_name)
+    else:
         errors.append(FieldError("metadata.name", "FieldValueRequired", detail="name or generateName is required"))
-    elif not pattern.fullmatch(name):
-        errors.append(FieldError("metadata.name", "FieldValueInvalid", name, text))
-    elif len(name) > limit:
-        detail = f"must be no more than {limit} characters"
-        errors.append(FieldError("metadata.name", "FieldValueInvalid", name, detail))
+    for finalizer in metadata.get("finalizers") or ():
+        errors += _qualified("metadata.finalizers", finalizer)
     for key, value in (metadata.get("labels") or {}).items():
         errors += _qualified("metadata.labels", key)
         if value and (len(value) > 63 or not _QUALIFIED_PART.fullmatch(value)):
@@ -99,6 +103,14 @@ def validate_metadata(metadata: Object, *, label_name: bool = False) -> list[Fie
     return errors
 
 
+def _name(path: str, shown: str, name: str, *, label_name: bool) -> Iterator[FieldError]:
+    pattern, text, limit = (_LABEL, _LABEL_TEXT, 63) if label_name else (_SUBDOMAIN, _SUBDOMAIN_TEXT, 253)
+    if len(name) > limit:
+        yield FieldError(path, "FieldValueInvalid", shown, f"must be no more than {limit} bytes")
+    if not pattern.fullmatch(name):
+        yield FieldError(path, "FieldValueInvalid", shown, text)
+
+
 def _qualified(path: str, key: str) -> Iterator[FieldError]:
     prefix, _, name = key.rpartition("/")
     if not _QUALIFIED_PART.fullmatch(name) or len(name) > 63:
@@ -107,7 +119,8 @@ def _qualified(path: str, key: str) -> Iterator[FieldError]:
         yield FieldError(path, "FieldValueInvalid", key, f"prefix part {_SUBDOMAIN_TEXT}")
 
 
-def _type_of(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """Return the JSON schema type of a value; a whole float is an integer."""
     if isinstance(value, float) and value.is_integer():
         return "integer"
     return _TYPE_NAMES[type(value)]
@@ -115,7 +128,7 @@ def _type_of(value: Any) -> str:
 
 def _wrong_type(schema: Object, value: Any, path: str) -> FieldError | None:
     expected = schema.get("type")
-    found = _type_of(value)
+    found = type_name(value)
     if schema.get("x-kubernetes-int-or-string"):
         expected, fits = "integer,string", found in ("integer", "string")
     else:

@@ -85,11 +85,15 @@ def list_page(store: Store, selection: Selection, options: ListOptions) -> Objec
     """
     kind = selection.kind
     revision, start = store.revision, ("", "")
+    try:
+        asked = read_revision(options.resource_version or "0")
+    except StatusError as error:
+        raise bad_request(f"invalid resource version: {error}") from error
     if options.continue_token:
         revision, start = _read_token(options.continue_token)
     elif options.resource_version_match == "Exact":
-        revision = read_revision(options.resource_version)
-    _check_not_ahead(store, max(revision, read_revision(options.resource_version or "0")))
+        revision = asked
+    check_not_ahead(store, max(revision, asked))
     try:
         stored = store.list(kind.storage, selection.namespace, at=revision)
     except Compacted as error:
@@ -120,9 +124,7 @@ class WatchStream:
     def __init__(self, store: Store, selection: Selection, options: ListOptions, *, limit: int = PENDING_LIMIT):
         self._store = store
         self._selection = selection
-        self._limit = limit
         self._pending: deque[WatchEvent] = deque()
-        self._revision = store.revision
         self._wants_bookmarks = options.bookmarks
         self.ended = False
         self.overflowed = False
@@ -134,6 +136,7 @@ class WatchStream:
             # cacher.go: once the version is parsed, what goes wrong is told by an ERROR event in a 200 answer.
             self._pending.append(WatchEvent("ERROR", error.status))
             self.ended = True
+        self._limit = limit + len(self._pending)  # what was there from the start is not the reader's delay
         self._stop: Callable[[], None] | None = None
         if not self.ended:
             self._stop = store.listen(selection.kind.storage, self._live)
@@ -159,7 +162,7 @@ class WatchStream:
 
     def _start(self, options: ListOptions, asked: int) -> None:
         kind = self._selection.kind
-        _check_not_ahead(self._store, asked)
+        check_not_ahead(self._store, asked)
         if options.send_initial_events or (asked == 0 and options.send_initial_events is None):
             for _, stored in self._store.list(kind.storage, self._selection.namespace):
                 obj = kind.present(stored)
@@ -227,7 +230,12 @@ def read_revision(text: str) -> int:
     return int(text)
 
 
-def _check_not_ahead(store: Store, revision: int) -> None:
+def check_not_ahead(store: Store, revision: int) -> None:
+    """Refuse a version that is yet to come.
+
+    Raises:
+        StatusError: 504.
+    """
     if revision > store.revision:
         raise too_large_resource_version(revision, store.revision)
 
@@ -247,4 +255,6 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
         namespace, name = read["start"]
         return int(read["rv"]), (str(namespace), str(name))
     except (binascii.Error, ValueError, KeyError, TypeError) as error:
-        raise bad_request("continue key is not valid: take it from the list that you want to go on with") from error
+        raise bad_request(
+            "invalid continue token: continue key is not valid: take it from the list that you want to go on with"
+        ) from error

@@ -1,0 +1,144 @@
+"""Wakes the monitor early: inotify on the directories that hold the files of datasets. The one door to asyncinotify.
+
+A hint only: the stat poll of `monitor` is the truth, and where inotify is not to be had (no watches or instances left,
+a network file system, no permission) nothing is missed, only seen later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+from asyncinotify import Inotify, Mask, Watch
+
+from neptune.log import get_logger
+
+_K = TypeVar("_K")
+
+_log = get_logger()
+
+_MASK = (
+    Mask.MODIFY | Mask.ATTRIB | Mask.CLOSE_WRITE | Mask.CREATE | Mask.DELETE | Mask.MOVE
+    | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.ONLYDIR
+)  # fmt: skip
+_GONE = Mask.MOVE_SELF | Mask.DELETE_SELF | Mask.IGNORED | Mask.UNMOUNT
+#: The limits of inotify(7): instances and open files; watches.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC)
+
+
+class Watches:
+    """Which directory is watched for which datasets.
+
+    `wake` is called with the uid of a dataset to whose file something happened, `wake_all` when events were lost.
+    """
+
+    def __init__(self, wake: Callable[[str], None], wake_all: Callable[[], None]) -> None:
+        self._wake = wake
+        self._wake_all = wake_all
+        self._paths: dict[str, str] = {}
+        self._uids: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._folders: dict[str, Watch] = {}
+        self._in_folder: defaultdict[str, set[str]] = defaultdict(set)
+        self._is_exhausted = False
+        self._inotify = self._open()
+
+    def watch(self, uid: str, path: str | None) -> None:
+        """Watch for what happens to `path` on behalf of a dataset; None ends that. Cheap when nothing changed."""
+        if self._paths.get(uid) != path:
+            self._unwatch(uid)
+            if path is not None:
+                self._paths[uid] = path
+                self._uids[os.path.split(path)].add(uid)
+                self._in_folder[os.path.split(path)[0]].add(uid)
+        if path is not None:
+            self._watch_folder(os.path.split(path)[0])
+
+    async def run(self) -> None:
+        """Hand on events until cancelled."""
+        if self._inotify is None:
+            return
+        while True:
+            event = await self._inotify.get()
+            if Mask.Q_OVERFLOW in event.mask:
+                self._wake_all()
+                continue
+            if event.watch is None:
+                continue
+            folder = str(event.watch.path)
+            if event.name is None:
+                self._on_folder(folder, event.watch, event.mask)
+                continue
+            for uid in self._uids.get((folder, str(event.name)), ()):
+                self._wake(uid)
+
+    def close(self) -> None:
+        """Give the watches back."""
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def _open(self) -> Inotify | None:
+        try:
+            return Inotify()
+        except OSError as error:
+            self._say(error)
+            return None
+
+    def _watch_folder(self, folder: str) -> None:
+        if self._inotify is None or folder in self._folders:
+            return
+        try:
+            self._folders[folder] = self._inotify.add_watch(folder, _MASK)
+        except OSError as error:
+            # A folder that is missing or cannot be read is tried again with the next poll.
+            if error.errno in _EXHAUSTED:
+                self._say(error)
+        else:
+            # What happened before the watch was there was not seen.
+            for uid in self._in_folder[folder]:
+                self._wake(uid)
+
+    def _on_folder(self, folder: str, watch: Watch, mask: Mask) -> None:
+        """The folder itself changed: the next look watches whatever has its name then."""
+        if self._folders.get(folder) is not watch:
+            return  # the echo of a watch that was dropped before
+        if mask & _GONE:
+            self._drop_folder(folder)
+        for uid in self._in_folder.get(folder, ()):
+            self._wake(uid)
+
+    def _unwatch(self, uid: str) -> None:
+        path = self._paths.pop(uid, None)
+        if path is None:
+            return
+        folder = os.path.split(path)[0]
+        _discard(self._uids, os.path.split(path), uid)
+        _discard(self._in_folder, folder, uid)
+        if folder not in self._in_folder:
+            self._drop_folder(folder)
+
+    def _drop_folder(self, folder: str) -> None:
+        watch = self._folders.pop(folder, None)
+        if watch is not None and self._inotify is not None:
+            try:
+                self._inotify.rm_watch(watch)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # the kernel dropped it with the folder
+                    raise
+
+    def _say(self, error: OSError) -> None:
+        if not self._is_exhausted:
+            self._is_exhausted = True
+            _log.warning(
+                "inotify is exhausted",
+                reason=error.strerror,
+                remedy="changes are seen by the poll; raise fs.inotify.max_user_watches and max_user_instances",
+            )
+
+
+def _discard(table: defaultdict[_K, set[str]], key: _K, uid: str) -> None:
+    table[key].discard(uid)
+    if not table[key]:
+        del table[key]

@@ -1,0 +1,114 @@
+"""What controllers tell Prometheus, under the names of controller-runtime, so that its dashboards work here.
+
+Invariant: every series exists from the start, at 0, so that `rate()` is right from the first scrape on. One registry a
+manager: nothing is global. Neighbours: `queue` and `controller` count, `server` shows.
+Source of names, labels and buckets: controller-runtime, pkg/internal/controller/metrics and pkg/metrics/workqueue.go.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from neptune.clock import Clock
+
+Result = Literal["success", "error", "requeue_after"]
+#: ReconcileTime in pkg/internal/controller/metrics/metrics.go.
+RECONCILE_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9),
+    *(1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0),
+    *(40.0, 50.0, 60.0),
+)
+#: prometheus.ExponentialBuckets(10e-9, 10, 12) in pkg/metrics/workqueue.go.
+QUEUE_BUCKETS = tuple(1e-8 * 10**power for power in range(12))
+
+
+class Queue(Protocol):
+    """What is read from a queue at each scrape."""
+
+    def depth(self) -> Tally[int]: ...
+
+    def busy_seconds(self, now: float) -> list[float]: ...
+
+
+class Metrics:
+    """All series of one manager."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        one: dict[str, Any] = {"labelnames": ("controller",), "registry": self.registry}
+        two: dict[str, Any] = {"labelnames": ("name", "controller"), "registry": self.registry}
+        prefix = "controller_runtime_"
+        self.reconciles = Counter(
+            f"{prefix}reconcile", "Reconciles by result", ("controller", "result"), registry=self.registry
+        )
+        self.errors = Counter(f"{prefix}reconcile_errors", "Reconciles that failed", **one)
+        self.terminal_errors = Counter(
+            f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", **one
+        )
+        self.timeouts = Counter(f"{prefix}reconcile_timeouts", "Reconciles past their deadline", **one)
+        self.seconds = Histogram(
+            f"{prefix}reconcile_time_seconds", "Length of reconciles", buckets=RECONCILE_BUCKETS, **one
+        )
+        self.workers = Gauge(f"{prefix}max_concurrent_reconciles", "Workers of a controller", **one)
+        self.active = Gauge(f"{prefix}active_workers", "Workers that have a key now", **one)
+        self.adds = Counter("workqueue_adds", "Keys added", **two)
+        self.retries = Counter("workqueue_retries", "Keys added for later", **two)
+        self.waits = Histogram("workqueue_queue_duration_seconds", "How long keys waited", buckets=QUEUE_BUCKETS, **two)
+        self.work = Histogram(
+            "workqueue_work_duration_seconds", "How long workers had keys", buckets=QUEUE_BUCKETS, **two
+        )
+        self._queues: dict[str, tuple[Queue, Clock]] = {}
+        self.registry.register(self)  # for the series that are computed at each scrape
+
+    def of(self, controller: str, workers: int) -> ControllerMetrics:
+        """Return the series of one controller, all at 0."""
+        return ControllerMetrics(self, controller, workers)
+
+    def observe(self, controller: str, queue: Queue, clock: Clock) -> None:
+        """Read that queue at each scrape."""
+        self._queues[controller] = (queue, clock)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is computed at a scrape; called by the registry."""
+        labels = ["name", "controller"]
+        depth = GaugeMetricFamily("workqueue_depth", "Keys waiting", labels=[*labels, "priority"])
+        unfinished = GaugeMetricFamily("workqueue_unfinished_work_seconds", "Age of all work under way", labels=labels)
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds", "Age of the oldest work under way", labels=labels
+        )
+        for name, (queue, clock) in self._queues.items():
+            tally = queue.depth()
+            for priority in tally.keys() | {0}:
+                depth.add_metric([name, name, str(priority)], tally[priority])
+            busy = queue.busy_seconds(clock.monotonic())
+            unfinished.add_metric([name, name], sum(busy))
+            longest.add_metric([name, name], max(busy, default=0.0))
+        return iter((depth, unfinished, longest))
+
+
+class ControllerMetrics:
+    """The series of one controller."""
+
+    def __init__(self, metrics: Metrics, name: str, workers: int) -> None:
+        self._metrics = metrics
+        self._name = name
+        self.adds = metrics.adds.labels(name, name)
+        self.retries = metrics.retries.labels(name, name)
+        self.waits = metrics.waits.labels(name, name)
+        self.work = metrics.work.labels(name, name)
+        self.results = {result: metrics.reconciles.labels(name, result) for result in get_args(Result)}
+        self.errors = metrics.errors.labels(name)
+        self.terminal_errors = metrics.terminal_errors.labels(name)
+        self.timeouts = metrics.timeouts.labels(name)
+        self.seconds = metrics.seconds.labels(name)
+        self.active = metrics.active.labels(name)
+        metrics.workers.labels(name).set(workers)
+
+    def observe(self, queue: Queue, clock: Clock) -> None:
+        """Read the controller's queue at each scrape."""
+        self._metrics.observe(self._name, queue, clock)

@@ -1,0 +1,203 @@
+"""The monitor on real files: events wake it, the poll finds what no event told, and a large file blocks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from neptune.clock import SystemClock
+from neptune.edge.monitor import Monitor
+from neptune.edge.schedule import News
+from neptune.protocol.messages import StatusReport
+from tests.edge.bench import dataset, eventually
+
+NEVER = 3600.0
+
+
+class Heard:
+    """What a monitor has told."""
+
+    def __init__(self) -> None:
+        self.news: list[News] = []
+
+    @property
+    def reports(self) -> list[StatusReport]:
+        return [news.report for news in self.news if news.report is not None]
+
+    def samples(self, uid: str = "u1") -> int | None:
+        return next((r.number_of_samples for r in reversed(self.reports) if r.uid == uid), None)
+
+    def reason(self, uid: str = "u1") -> str:
+        return next((r.conditions[0].reason for r in reversed(self.reports) if r.uid == uid), "")
+
+
+@asynccontextmanager
+async def monitoring(
+    root: Path, *, poll_seconds: float = NEVER, interval_seconds: float = 0.0
+) -> AsyncIterator[tuple[Monitor, Heard]]:
+    heard = Heard()
+    monitor = Monitor(
+        roots=[str(root)],
+        poll_seconds=poll_seconds,
+        interval_seconds=interval_seconds,
+        clock=SystemClock(),
+        tell=heard.news.append,
+    )
+    task = asyncio.create_task(monitor.run())
+    try:
+        yield monitor, heard
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled(), task.exception()
+
+
+async def test_events_alone_bring_every_change(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(file)))
+        await eventually(lambda: heard.reason() == "NotFound")
+        file.write_bytes(b"1\n")
+        await eventually(lambda: heard.samples() == 1)
+        with file.open("ab") as stream:
+            stream.write(b"2\n3\n")
+        await eventually(lambda: heard.samples() == 3)
+        other.write_bytes(b"\n")
+        other.replace(file)
+        await eventually(lambda: heard.samples() == 0)
+        file.unlink()
+        await eventually(lambda: heard.reason() == "NotFound")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change into a user who may read less")
+async def test_a_permission_that_is_taken_and_given_back_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"1\n")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    file.chmod(0o600)
+    os.seteuid(65534)
+    try:
+        async with monitoring(tmp_path) as (monitor, heard):
+            monitor.put(dataset(str(file)))
+            await eventually(lambda: heard.reason() == "PermissionDenied")
+            os.seteuid(0)
+            file.chmod(0o644)
+            os.seteuid(65534)
+            await eventually(lambda: heard.samples() == 1)
+    finally:
+        os.seteuid(0)
+
+
+async def test_a_folder_that_comes_late_is_found_by_the_poll_and_watched_then(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
+        monitor.put(dataset(str(folder / "a.txt")))
+        await eventually(lambda: heard.reason() == "NotFound")
+        folder.mkdir()
+        (folder / "a.txt").write_bytes(b"1\n2\n")
+        await eventually(lambda: heard.samples() == 2)
+        folder.rename(tmp_path / "away")
+        await eventually(lambda: heard.reason() == "NotFound")
+        (tmp_path / "away").rename(folder)
+        await eventually(lambda: heard.reason() == "Counted")
+
+
+@pytest.mark.parametrize("broken", ["inotify_init1", "inotify_add_watch"])
+async def test_without_inotify_the_poll_does_it_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def exhausted(*_args: object) -> int:
+        raise OSError(errno.ENOSPC if broken == "inotify_add_watch" else errno.EMFILE, "used up")
+
+    monkeypatch.setattr(f"asyncinotify._ffi.libc.{broken}", exhausted)
+    file = tmp_path / "a.txt"
+    with capture_logs() as logs:
+        async with monitoring(tmp_path, poll_seconds=0.02) as (monitor, heard):
+            monitor.put(dataset(str(file)))
+            monitor.put(dataset(str(tmp_path / "b.txt"), uid="u2"))
+            await eventually(lambda: heard.reason() == "NotFound")
+            file.write_bytes(b"1\n")
+            await eventually(lambda: heard.samples() == 1)
+    assert [line["event"] for line in logs] == ["inotify is exhausted"]
+
+
+async def test_two_datasets_of_one_file_are_both_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"1\n")
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(file)))
+        monitor.put(dataset(f"file://{file}", uid="u2"))
+        await eventually(lambda: heard.samples("u1") == heard.samples("u2") == 1)
+        monitor.forget("u1")
+        file.write_bytes(b"1\n2\n")
+        await eventually(lambda: heard.samples("u2") == 2)
+        assert heard.samples("u1") == 1
+
+
+async def test_a_large_file_leaves_the_loop_free_and_others_their_turn(tmp_path: Path) -> None:
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    large.write_bytes(b"line\n" * 8_000_000)
+    small.write_bytes(b"1\n")
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(large)))
+        monitor.put(dataset(str(small), uid="u2"))
+        loop, slowest = asyncio.get_running_loop(), 0.0
+        while heard.samples("u1") != 8_000_000:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            slowest = max(slowest, loop.time() - before)
+        assert heard.reports[0].uid == "u2"
+        assert slowest < 0.3
+
+
+async def test_a_spec_that_changes_ends_the_count_of_the_one_before(tmp_path: Path) -> None:
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    os.truncate(_touched(large), 2**36)
+    small.write_bytes(b"1\n")
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(large)))
+        await eventually(lambda: heard.reason() == "Counting")
+        monitor.put(dataset(str(small), generation=2))
+        await eventually(lambda: heard.samples() == 1)
+        await eventually(lambda: not _is_open(large))
+
+
+async def test_stopping_in_the_middle_of_a_count_lets_go_of_the_file(tmp_path: Path) -> None:
+    large = tmp_path / "large.txt"
+    os.truncate(_touched(large), 2**36)
+    async with monitoring(tmp_path) as (monitor, _heard):
+        monitor.put(dataset(str(large)))
+        await eventually(lambda: _is_open(large))
+    assert not _is_open(large)
+
+
+async def test_a_file_that_is_written_all_the_time_ends_with_the_right_number(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    async with monitoring(tmp_path, interval_seconds=0.05) as (monitor, heard):
+        monitor.put(dataset(str(file)))
+        for number in range(100):
+            with file.open("ab") as stream:
+                stream.write(b"%d\r\n" % number)
+            await asyncio.sleep(0.002)
+        await eventually(lambda: heard.samples() == 100)
+        numbers = [report.number_of_samples for report in heard.reports if report.number_of_samples is not None]
+        assert numbers == sorted(numbers)
+        assert len(numbers) < 20
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def _is_open(path: Path) -> bool:
+    found: Callable[[Path], bool] = lambda fd: fd.is_symlink() and os.path.realpath(fd) == str(path)  # noqa: E731
+    return any(found(fd) for fd in Path("/proc/self/fd").iterdir())

@@ -1,0 +1,231 @@
+"""When to look and what to say, on virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from neptune.edge.counting import Checkpoint, FileId
+from neptune.edge.problems import Problem, Reason
+from neptune.edge.results import Result, counted
+from neptune.edge.schedule import DEBOUNCE_SECONDS, News, Schedule, Ticket
+from tests.edge.bench import dataset
+
+POLL, INTERVAL = 2.0, 1.0
+GONE = Problem(Reason.NOT_FOUND, "gone")
+
+
+def checkpoint(samples: int, *, size: int = 1) -> Checkpoint:
+    return Checkpoint(FileId(1, 1, size, 1, 1), "txt", size, (samples, 0), samples, "", "")
+
+
+@dataclass
+class Bench:
+    """A schedule and the hands of its clock."""
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(POLL, INTERVAL))
+    now: float = 100.0
+
+    def look(self, uid: str = "u1") -> Ticket:
+        """Return the one look that is due."""
+        (ticket,) = self.schedule.due(self.now)
+        assert ticket.uid == uid
+        return ticket
+
+    def finish(self, ticket: Ticket, outcome: Checkpoint | Problem, seconds: float = 0.0) -> News | None:
+        return self.schedule.finished(ticket, outcome, self.now, f"at {self.now}", cost_seconds=seconds)
+
+    def count(self, samples: int, *, seconds: float = 0.0) -> News | None:
+        """Look, count for so long, and finish."""
+        ticket = self.look()
+        self.schedule.begun(ticket, self.now)
+        self.now += seconds
+        return self.finish(ticket, checkpoint(samples), seconds)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.schedule.put(dataset("/a"), bench.now)
+    return bench
+
+
+def said(news: News | None) -> tuple[int, int | None, str | None, str, str]:
+    assert news is not None
+    assert news.report is not None
+    (condition,) = news.report.conditions
+    report = news.report
+    return report.observed_generation, report.number_of_samples, report.update_time, condition.status, condition.message
+
+
+def test_a_new_dataset_is_looked_at_and_told_at_once(bench: Bench) -> None:
+    news = bench.count(128)
+    assert said(news) == (1, 128, "at 100.0", "True", "128 samples")
+    assert news is not None
+    assert news.result is not None
+    assert news.result.report("u1") == news.report
+
+
+def test_it_is_looked_at_again_with_the_next_poll_and_nothing_is_said_twice(bench: Bench) -> None:
+    bench.count(1)
+    assert bench.schedule.due(bench.now) == []
+    assert bench.schedule.next_deadline() == 102.0
+    bench.now = 102.0
+    assert bench.finish(bench.look(), checkpoint(1)) is None
+
+
+def test_an_empty_file_has_zero_samples_and_one_has_a_singular(bench: Bench) -> None:
+    assert said(bench.count(0))[1::3] == (0, "0 samples")
+    bench.now += POLL
+    assert said(bench.count(1))[4] == "1 sample"
+
+
+def test_a_burst_of_events_leads_to_one_look(bench: Bench) -> None:
+    bench.count(1)
+    bench.now += 1.5
+    for _ in range(100):
+        bench.schedule.wake("u1", bench.now)
+    assert bench.schedule.due(bench.now) == []
+    assert bench.schedule.next_deadline() == bench.now + DEBOUNCE_SECONDS
+    bench.now += DEBOUNCE_SECONDS
+    bench.finish(bench.look(), checkpoint(2))
+    assert bench.schedule.due(bench.now) == []
+
+
+def test_the_next_number_waits_for_the_interval_and_is_not_lost(bench: Bench) -> None:
+    bench.count(1)
+    bench.schedule.wake("u1", bench.now + 0.1)
+    assert bench.schedule.next_deadline() == 100.0 + INTERVAL
+    bench.now += INTERVAL
+    assert said(bench.count(2))[1] == 2
+
+
+def test_the_first_number_of_a_dataset_that_had_a_problem_waits_for_nothing(bench: Bench) -> None:
+    bench.finish(bench.look(), GONE)
+    bench.schedule.wake("u1", bench.now)
+    bench.now += DEBOUNCE_SECONDS
+    assert said(bench.count(5))[1] == 5
+
+
+def test_an_event_while_a_file_is_counted_leads_to_another_look(bench: Bench) -> None:
+    ticket = bench.look()
+    bench.schedule.begun(ticket, bench.now)
+    bench.schedule.wake("u1", bench.now)
+    assert bench.schedule.due(bench.now + 5) == []
+    bench.finish(ticket, checkpoint(1))
+    bench.now += INTERVAL
+    assert said(bench.count(2))[1] == 2
+
+
+def test_a_file_that_changes_all_the_time_takes_half_of_the_time_at_most(bench: Bench) -> None:
+    bench.count(1, seconds=30.0)
+    bench.schedule.wake("u1", bench.now)
+    for later in (1.0, 29.9):
+        assert bench.schedule.due(bench.now + later) == []
+    assert len(bench.schedule.due(bench.now + 30.0)) == 1
+
+
+def test_every_generation_is_reported_even_with_the_same_number(bench: Bench) -> None:
+    bench.count(7)
+    bench.schedule.put(dataset("/a", generation=2), bench.now)
+    assert said(bench.finish(bench.look(), checkpoint(7))) == (2, 7, "at 100.0", "True", "7 samples")
+
+
+def test_another_url_with_the_same_number_keeps_the_time_of_the_last_change(bench: Bench) -> None:
+    bench.count(7)
+    bench.now += 0.1
+    bench.schedule.put(dataset("/b", generation=2), bench.now)
+    assert said(bench.count(7)) == (2, 7, "at 100.0", "True", "7 samples")
+
+
+def test_a_look_at_the_url_before_is_ignored(bench: Bench) -> None:
+    old = bench.look()
+    bench.schedule.begun(old, bench.now)
+    bench.schedule.put(dataset("/b", generation=2), bench.now)
+    assert not bench.schedule.is_current(old)
+    bench.schedule.progressed(old, 1, 2)
+    new = bench.look()
+    assert new.url == "/b"
+    assert bench.finish(old, checkpoint(1)) is None
+    assert said(bench.finish(new, checkpoint(2)))[:2] == (2, 2)
+
+
+def test_a_problem_keeps_the_last_number_and_heals(bench: Bench) -> None:
+    bench.count(7)
+    bench.now += POLL
+    assert said(bench.finish(bench.look(), GONE)) == (1, 7, "at 100.0", "False", "gone")
+    bench.now += POLL
+    assert said(bench.count(7)) == (1, 7, "at 100.0", "True", "7 samples")
+
+
+def test_a_problem_with_another_url_has_no_number(bench: Bench) -> None:
+    bench.count(7)
+    bench.schedule.put(dataset("/b", generation=2), bench.now)
+    assert said(bench.finish(bench.look(), GONE)) == (2, None, None, "False", "gone")
+
+
+def test_a_count_that_takes_long_is_told_after_half_a_second_and_then_every_five(bench: Bench) -> None:
+    ticket = bench.look()
+    bench.schedule.begun(ticket, bench.now)
+    assert bench.schedule.tell(bench.now + 0.4) == []
+    assert bench.schedule.next_deadline() == bench.now + 0.5
+    (first,) = bench.schedule.tell(bench.now + 0.5)
+    assert said(first) == (1, None, None, "Unknown", "waiting for other datasets to be counted")
+    assert first.result is None
+    bench.schedule.progressed(ticket, 30, 1000)
+    assert bench.schedule.tell(bench.now + 5.4) == []
+    (second,) = bench.schedule.tell(bench.now + 5.5)
+    assert said(second)[4] == "counting: 3 % of 1000 bytes"
+    bench.now += 7
+    assert said(bench.finish(ticket, checkpoint(9)))[1:] == (9, "at 107.0", "True", "9 samples")
+    assert bench.schedule.tell(bench.now + 60) == []
+
+
+def test_a_slow_count_of_the_same_number_takes_the_word_back_without_a_write(bench: Bench) -> None:
+    bench.count(7)
+    bench.now += POLL
+    ticket = bench.look()
+    bench.schedule.begun(ticket, bench.now)
+    (told,) = bench.schedule.tell(bench.now + 1)
+    assert said(told)[1:4] == (7, "at 100.0", "Unknown")
+    news = bench.finish(ticket, checkpoint(7))
+    assert said(news)[3] == "True"
+    assert news is not None
+    assert news.result is None
+
+
+def test_a_file_that_changed_but_not_its_number_is_stored_and_not_reported(bench: Bench) -> None:
+    bench.count(7)
+    bench.now += POLL
+    news = bench.finish(bench.look(), checkpoint(7, size=2))
+    assert news is not None
+    assert (news.report, news.result is None) == (None, False)
+
+
+def test_what_the_disk_remembers_is_not_reported_again(bench: Bench) -> None:
+    schedule = Schedule(POLL, INTERVAL)
+    result = Result(1, "/a", "txt", 7, "before", counted(7), checkpoint(7))
+    schedule.put(dataset("/a"), 0.0, result)
+    (ticket,) = schedule.due(0.0)
+    assert ticket.known == checkpoint(7)
+    assert schedule.finished(ticket, checkpoint(7), 0.0, "now") is None
+
+
+def test_a_forgotten_dataset_is_nobodys_business(bench: Bench) -> None:
+    ticket = bench.look()
+    bench.schedule.begun(ticket, bench.now)
+    bench.schedule.forget("u1")
+    bench.schedule.wake("u1", bench.now)
+    assert bench.finish(ticket, checkpoint(1)) is None
+    assert bench.schedule.tell(bench.now + 1) == []
+    assert bench.schedule.due(bench.now + 10) == []
+    assert bench.schedule.next_deadline() == float("inf")
+
+
+def test_lost_events_wake_every_dataset(bench: Bench) -> None:
+    bench.schedule.put(dataset("/b", uid="u2"), bench.now)
+    for ticket in bench.schedule.due(bench.now):
+        bench.finish(ticket, GONE)
+    bench.schedule.wake_all(bench.now + 0.1)
+    assert {ticket.uid for ticket in bench.schedule.due(bench.now + 0.1)} == {"u1", "u2"}

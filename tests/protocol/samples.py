@@ -1,0 +1,47 @@
+"""Values that the protocol's tests share."""
+
+from __future__ import annotations
+
+from random import Random
+
+from neptune.protocol import messages
+from neptune.protocol.messages import Body, DesiredObject, Header, StatusReport, Verdict
+from neptune.protocol.topics import Topics, Verb
+from neptune.transport import Message, Received
+
+TOPICS = Topics()
+NODE = "edge0"
+
+
+def an_object(uid: str, generation: int = 1, *, url: str = "/data") -> DesiredObject:
+    return DesiredObject("Dataset", "default", f"name-{uid}", uid, generation, {"url": url, "format": "txt"})
+
+
+def a_report(uid: str, samples: int | None = 1, *, generation: int = 1, seq: int = 0) -> StatusReport:
+    return StatusReport(uid, seq, generation, samples, "2026-01-31T12:00:00Z", ())
+
+
+def a_verdict(report: StatusReport, code: int = messages.OK, *, epoch: int = 7) -> Verdict:
+    return Verdict(report.uid, epoch, report.seq, code)
+
+
+def to_node(verb: Verb, body: Body, *, event_id: str = "e", epoch: int = 1, seq: int = 1, code: int = 200) -> Received:
+    header = Header(event_id, 0, cloud_epoch=epoch, seq=seq, code=code)
+    return Received(TOPICS.node(NODE, verb), messages.encode(header, body), retained=False, connection=1)
+
+
+def to_cloud(verb: Verb, body: Body, *, node: str = NODE, event_id: str = "e", epoch: int = 7) -> Received:
+    header = Header(event_id, 0, node_epoch=epoch)
+    return Received(TOPICS.node(node, verb), messages.encode(header, body), retained=False, connection=1)
+
+
+def raw(topic: str, payload: bytes) -> Received:
+    return Received(topic, payload, retained=False, connection=1)
+
+
+def read(message: Message) -> tuple[Header, Body]:
+    return messages.decode(message.payload)
+
+
+def rng() -> Random:
+    return Random(1)  # noqa: S311  # a schedule, not a secret

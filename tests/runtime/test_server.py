@@ -1,0 +1,141 @@
+"""Probes and metrics of a running manager, asked over HTTP as kubelet and Prometheus would."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from neptune.api.meta import ResourceKey
+from neptune.errors import SettingsError
+from neptune.runtime import Context, Manager, RequeueAfter, TerminalError
+from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming
+
+Samples = dict[tuple[str, str], float]
+
+
+async def ask(port: int | None, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def scrape(port: int | None) -> Samples:
+    """Return the value of each series, by its name and its result or priority."""
+    _, text = await ask(port, "/metrics")
+    return {
+        (sample.name, sample.labels.get("result") or sample.labels.get("priority", "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_it_is_alive_and_not_ready_until_the_caches_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.02)
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None: ...
+
+    async with faulty_server(tmp_path, on_list=status(503, "Unavailable"), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig, listen="127.0.0.1:0")
+        manager.controller(Widget, reconcile)
+        starting = asyncio.create_task(manager.start())
+        await eventually(lambda: server.count("list"))
+        assert await ask(manager.probe_port, "/livez") == (200, "ok")
+        assert await ask(manager.probe_port, "/readyz") == (
+            503,
+            "[-]caches failed\n[+]workers ok\nreadyz check failed\n",
+        )
+        server.on_list = listing()
+        await starting
+        assert await ask(manager.probe_port, "/readyz") == (200, "[+]caches ok\n[+]workers ok\nreadyz check passed\n")
+        await manager.stop()
+
+
+async def test_a_worker_that_hangs_makes_it_not_ready(tmp_path: Path) -> None:
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        for _ in range(3):  # will not be cancelled
+            try:
+                await release.wait()
+                break
+            except asyncio.CancelledError:
+                continue
+
+    release = asyncio.Event()
+    async with faulty_server(tmp_path, on_list=listing(item("a")), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig, listen="127.0.0.1:0")
+        manager.controller(Widget, reconcile, timeout_seconds=0.01)
+        await manager.start()
+        await asyncio.sleep(0.05)
+        assert await ask(manager.probe_port, "/readyz") == (
+            503,
+            "[+]caches ok\n[-]workers failed\nreadyz check failed\n",
+        )
+        release.set()
+        await manager.stop()
+
+
+async def test_every_series_is_there_from_the_start_and_counts(tmp_path: Path) -> None:
+    calls: dict[str, int] = {}
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> RequeueAfter | None:
+        calls[key.name] = calls.get(key.name, 0) + 1
+        if key.name == "terminal":
+            raise TerminalError("no")
+        if key.name == "broken" and calls[key.name] == 1:
+            raise OSError("no")
+        if key.name == "slow" and calls[key.name] == 1:
+            await asyncio.Event().wait()
+        return RequeueAfter(3600) if key.name == "later" else None
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig, listen="127.0.0.1:0")
+        manager.controller(Widget, reconcile, workers=8, timeout_seconds=0.05)
+        await manager.start()
+        before = await scrape(manager.probe_port)
+        server.on_list = listing(*(item(name) for name in ("fine", "terminal", "broken", "slow", "later")))
+        await manager.stop()
+        assert before["controller_runtime_reconcile_total", "success"] == 0
+        assert before["controller_runtime_reconcile_errors_total", ""] == 0
+        assert before["controller_runtime_max_concurrent_reconciles", ""] == 8
+        assert before["workqueue_depth", "0"] == 0
+
+        manager = Manager(kubeconfig=server.kubeconfig, listen="127.0.0.1:0")
+        manager.controller(Widget, reconcile, workers=8, timeout_seconds=0.05)
+        await manager.start()
+        await eventually(lambda: calls.get("slow") == 2 and calls.get("broken") == 2)
+        await asyncio.sleep(0)
+        after = await scrape(manager.probe_port)
+        await manager.stop()
+    assert after["controller_runtime_reconcile_total", "success"] == 3
+    assert after["controller_runtime_reconcile_total", "error"] == 3
+    assert after["controller_runtime_reconcile_total", "requeue_after"] == 1
+    assert after["controller_runtime_reconcile_errors_total", ""] == 3
+    assert after["controller_runtime_terminal_reconcile_errors_total", ""] == 1
+    assert after["controller_runtime_reconcile_timeouts_total", ""] == 1
+    assert after["controller_runtime_reconcile_time_seconds_count", ""] == 7
+    assert after["controller_runtime_active_workers", ""] == 0
+    assert after["workqueue_adds_total", ""] == 6
+    assert after["workqueue_retries_total", ""] == 3
+    assert after["workqueue_depth", "0"] == 1
+    assert after["workqueue_work_duration_seconds_count", ""] == 7
+
+
+@pytest.mark.parametrize("address", ["8080", "localhost", "a b:1", "127.0.0.1:http", ":80"])
+def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="HOST:PORT"):
+        Manager(listen=address)
+
+
+async def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+            manager = Manager(kubeconfig=server.kubeconfig, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+            with pytest.raises(SettingsError, match="choose another address"):
+                await manager.start()
