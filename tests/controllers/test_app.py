@@ -10,6 +10,7 @@ import pytest
 
 from neptune.api import Dataset
 from neptune.controllers.app import CloudController
+from neptune.controllers.dataset import downstream
 from neptune.errors import SettingsError
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.topics import DEFAULT_PREFIX
@@ -82,6 +83,20 @@ async def test_a_cloud_that_starts_anew_writes_nothing_where_nothing_changed(
             await eventually(lambda: len(node.verdicts) > settled)
             for dataset in before:
                 await cluster.stays(dataset, seconds=0.5)
+
+
+async def test_a_cloud_that_starts_before_its_broker_answers_does_not_cry_wolf(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with controller(cluster, broker):
+        await cluster.create(node="edge9")
+        before = await cluster.until(lambda dataset: dataset.status.conditions)
+    broker.stop()
+    monkeypatch.setattr(downstream, "PATIENCE_SECONDS", 1.0)
+    async with controller(cluster, broker, connected=False) as cloud:
+        broker.start()
+        await eventually(lambda: cloud.link.is_connected)
+        await cluster.stays(before, seconds=1.5)
 
 
 async def test_what_the_broker_lost_is_made_good_when_it_is_back(cluster: Cluster, broker: BrokerCore) -> None:
