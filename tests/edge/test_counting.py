@@ -223,6 +223,18 @@ def test_memory_does_not_grow_with_the_line(file: Path) -> None:
         tracemalloc.stop()
 
 
+words = st.text(max_size=20) | st.text("/.%~:?#a\0\ud800\udc80", max_size=30)
+urls = words | words.map("/{}".format) | words.map("file:///{}".format) | st.none() | st.integers() | st.lists(words)
+
+
+@settings(deadline=None)
+@given(url=urls, format_=urls | st.just("txt"))
+def test_no_spec_whatever_makes_a_look_fail(url: object, format_: object) -> None:
+    found = look(url, format_, ["/proc/self/task"], None)
+    if isinstance(found.outcome, Problem):
+        assert 0 < len(found.outcome.message.encode()) < 4096
+
+
 edits = st.lists(
     st.tuples(st.sampled_from(["append", "write", "cut"]), st.text("a\r\n", max_size=12).map(str.encode)), max_size=8
 )

@@ -44,9 +44,15 @@ def path_of(url: object) -> str | Problem:
         if isinstance(found, Problem):
             return found
         path = found
-    if "\0" in path:
-        return Problem(Reason.BAD_URL, f"{shown(url)} holds a NUL byte: {_HINT}")
-    return path
+    return path if _is_encodable(path) else Problem(Reason.BAD_URL, f"{shown(url)} is no name of a file: {_HINT}")
+
+
+def _is_encodable(path: str) -> bool:
+    """Tell whether a file can have that name: no NUL, and nothing that the encoding of this system lacks."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _path_of_file_url(url: str) -> str | Problem:
