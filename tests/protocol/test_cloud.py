@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from neptune.protocol import messages
-from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Publish, Reported, Warn
+from neptune.protocol.actions import Publish
+from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.messages import (
     CloudPresence,
     DesiredObject,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from neptune.protocol import messages
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
     CloudPresence,
@@ -16,7 +17,7 @@ from neptune.protocol.messages import (
     Updated,
     Verdict,
 )
-from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, NodeLink, Publish, Warn
+from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, NodeLink, Warn
 from neptune.protocol.status import WINDOW
 from neptune.protocol.topics import Verb
 from neptune.transport import Received

@@ -22,9 +22,10 @@ from neptune.edge.store import Saved, Store
 from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
 from neptune.log import get_logger
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import DesiredObject
-from neptune.protocol.node import Action, NodeLink, Publish, Warn
+from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics, is_node_name
 from neptune.transport import Connected, Disconnected, Event, Message, Published, Received, Session, Transport
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from neptune.protocol import messages
+from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.messages import (
     CloudPresence,
     DesiredObject,
@@ -32,17 +33,8 @@ from neptune.protocol.presence import PresenceTable
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received
 
-#: Desired state and verdicts older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
-EXPIRY_SECONDS = 120
 #: Bounds the memory of what has been warned about; past it everything may be said again.
 _MAX_WARNED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand this to the transport."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

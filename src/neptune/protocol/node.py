@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from neptune.protocol import messages
+from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
 from neptune.protocol.desired import Assembly, Change, DesiredState
 from neptune.protocol.messages import (
@@ -41,15 +42,6 @@ RESYNC_SECONDS = 600.0
 #: Nodes answer the cloud's birth spread over this many seconds, so that a restart is not a stampede; it also bounds
 #: how often one node asks, whatever it hears.
 ROLL_CALL_SECONDS = 1.0
-#: Desired state and statuses older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
-EXPIRY_SECONDS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand this to the transport."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
