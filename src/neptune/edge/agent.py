@@ -42,8 +42,8 @@ class AgentSettings:
     """What an agent has to know.
 
     `node` is the name that `spec.nodeName` uses. `roots` are the directories below which data may be read.
-    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the least time between two
-    numbers of one dataset.
+    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the time
+    between two numbers of a dataset that changes all the time.
 
     Raises:
         SettingsError: one of them cannot be used.
