@@ -53,18 +53,20 @@ class PresenceTable:
         """Take a birth; return whether the node's state changed. A birth older than what is known is ignored."""
         entry = self._nodes.get(node)
         if entry is not None:
-            known = (entry.epoch, entry.connection)
-            if (epoch, connection) < known or ((epoch, connection) == known and entry.has_parted):
+            if epoch == entry.epoch and connection < entry.connection + entry.has_parted:
+                return False
+            if _is_superseded(entry, epoch):
                 return False
         return self._sign_of_life(node, epoch, connection, now)
 
     def heard(self, node: str, epoch: int, now: float) -> bool:
         """Take any other message as a sign of life; return whether the node's state changed."""
         entry = self._nodes.get(node)
-        if entry is None or epoch > entry.epoch:
-            return self._sign_of_life(node, epoch, 0, now)
+        if entry is not None and _is_superseded(entry, epoch):
+            return False
         # It may be of a connection whose birth was lost; if it is older than the will, silence will tell.
-        return epoch == entry.epoch and self._sign_of_life(node, epoch, entry.connection, now)
+        connection = entry.connection if entry is not None and epoch == entry.epoch else 0
+        return self._sign_of_life(node, epoch, connection, now)
 
     def gone(self, node: str, epoch: int, connection: int, now: float) -> bool:
         """Take a will or a goodbye; return whether the node's state changed at once.
@@ -96,3 +98,11 @@ class PresenceTable:
         was_online = self.state(node) is NodeState.ONLINE
         self._nodes[node] = _Node(epoch, connection, away_at=now + SILENCE_SECONDS)
         return not was_online
+
+
+def _is_superseded(entry: _Node, epoch: int) -> bool:
+    """Tell whether a process is known to have ended because a later one is there.
+
+    Once the later one has gone, the earlier may be alive: two agents had one name, or a clock went back.
+    """
+    return epoch < entry.epoch and not entry.has_parted
