@@ -159,3 +159,19 @@ def test_nodes_do_not_affect_each_other() -> None:
     table.gone("b", 1, 1, 5.0)
     assert table.expire(5.0 + DEBOUNCE_SECONDS) == ["b"]
     assert table.state("a") is NodeState.ONLINE
+
+
+def test_will_from_before_a_raised_epoch_still_tells_that_its_connection_broke() -> None:
+    table = PresenceTable()
+    table.alive("edge0", 100, 1, 0.0, will_epoch=7)
+    table.gone("edge0", 7, 1, 1.0)
+    assert table.expire(1.0 + DEBOUNCE_SECONDS) == ["edge0"]
+
+
+def test_highest_epoch_outlives_the_process_that_had_it() -> None:
+    table = PresenceTable()
+    table.alive("edge0", 9, 1, 0.0)
+    table.gone("edge0", 9, 1, 1.0)
+    table.alive("edge0", 7, 2, 2.0)
+    assert table.highest_epoch("edge0") == 9
+    assert table.highest_epoch("edge1") == 0
