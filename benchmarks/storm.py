@@ -14,13 +14,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rows import print_rows
 from benchmarks.stage import Stage
-
 from neptune.api import Dataset, ResourceKey
+from neptune.api.meta import Json
 from neptune.runtime import Client, Query
 
 HERE = Path(__file__).parent
@@ -37,7 +38,7 @@ class Contestant:
 def contestants(wanted: str) -> list[Contestant]:
     """Return those that can run here: kopf and controller-runtime only where `make bench` has installed them."""
     python = sys.executable
-    kopf = Path(python).with_name("kopf")
+    kopf = HERE.parent / ".cache" / "peers" / "bin" / "kopf"
     built = HERE / ".build" / "storm-controller-runtime"
     found = [Contestant("neptune", [python, str(HERE / "storm_neptune.py")])]
     found.append(Contestant("official client", [python, str(HERE / "storm_official.py")]))
@@ -67,7 +68,12 @@ async def measure(stage: Stage, client: Client, contestant: Contestant, number: 
                 contestant.argv, env={**os.environ, "KUBECONFIG": str(stage.kubeconfig)}, stdout=output, stderr=output
             )
         try:
-            await statuses.wait_for(lambda: statuses.correct == number)
+            try:
+                await statuses.wait_for(lambda: statuses.correct == number)
+            except TimeoutError:
+                raise SystemExit(
+                    f"{contestant.name} set {statuses.correct} of {number}:\n{log.read_text()[-2000:]}"
+                ) from None
             seconds = time.monotonic() - began
             peak = memory_mb(process.pid)
             latencies = [await edit(client, statuses, index) for index in range(EDITS)]
@@ -109,42 +115,47 @@ class Statuses:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.numbers: dict[str, int] = {}
-        self._lengths: dict[str, int] = {}
+        self.numbers: dict[str, int | None] = {}
+        self._right: set[str] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def correct(self) -> int:
         """How many statuses are right."""
-        return sum(self.numbers.get(name) == length for name, length in self._lengths.items())
+        return len(self._right)
 
     async def __aenter__(self) -> None:
         page = await self._client.list(Dataset, NAMESPACE)
         for dataset in page.items:
-            self._take(dataset)
+            self._take(dataset.to_dict())
         self._task = asyncio.create_task(self._watch(page.metadata.resource_version))
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
 
-    async def wait_for(self, holds: object) -> None:
-        assert callable(holds)
+    async def wait_for(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(120):
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def _watch(self, version: str) -> None:
-        async for event in self._client.watch(Query(Dataset, NAMESPACE), version):
-            self._take(Dataset.from_json(event.raw))
+        while True:
+            async with self._client.watch(Query(Dataset, NAMESPACE), version) as events:
+                async for event in events:
+                    version = event.object["metadata"]["resourceVersion"]
+                    if event.type != "BOOKMARK":
+                        self._take(event.object)
 
-    def _take(self, dataset: Dataset) -> None:
-        name = dataset.metadata.name
-        self._lengths[name] = len(dataset.spec.url)
-        if dataset.status.number_of_samples is not None:
-            self.numbers[name] = dataset.status.number_of_samples
+    def _take(self, dataset: Json) -> None:
+        name = dataset["metadata"]["name"]
+        length, number = len(dataset["spec"]["url"]), dataset.get("status", {}).get("numberOfSamples")
+        was_right, is_right = name in self._right, number == length
+        self.numbers[name] = number
+        if was_right != is_right:
+            (self._right.add if is_right else self._right.discard)(name)
         self._changed.set()
 
 

@@ -6,15 +6,12 @@ from typing import Any
 
 import kopf
 
-WORKERS = 32
-
 
 @kopf.on.startup()
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    # No Events to the API server. Its workers stay unlimited: one lives for 5 s with each object, so that a limit
+    # of 32 would take minutes.
     settings.posting.enabled = False
-    settings.batching.worker_limit = WORKERS
-    # Handlers on events keep no progress in the object: the least that kopf can be made to do.
-    settings.persistence.finalizer = "storm.neptune.io/kopf"
 
 
 @kopf.on.event("neptune.io", "v1alpha1", "datasets")
