@@ -2,9 +2,9 @@
 
 It works for any `neptune.api.meta.Resource` and names no kind. In the order of what stands on what:
 
-- `errors`: what an API server may answer.          - `sources`, `predicates`: what names keys, and which changes count.
-- `http`, `query`, `writer`, `client`: requests.                  - `queue`: which key is next.
-- `watch`, `cache`: a copy that stays true.         - `controller`, `manager`: who calls your function, and when.
+- `errors`: what an API server may answer.            - `sources`, `predicates`: what names keys, and what counts.
+- `http`, `query`, `writer`, `client`: requests.      - `queue`: which key is next.
+- `watch`, `cache`: a copy that stays true.           - `controller`, `manager`: who calls your function, and when.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone

@@ -114,6 +114,15 @@ class Client(Writer):
                 continue
         raise Gone(410, "Expired", f"the list of {describe(query.cls)} takes longer than its continue token lasts")
 
+    async def version(self, query: Query[R]) -> str:
+        """Return the resource version that the collection is at now."""
+        params = {**query.params, "limit": "1"}
+        page = json.loads(
+            await self._http.request("GET", query.path, params=params, accept=accept(query.cls, many=True))
+        )
+        version: str = page["metadata"]["resourceVersion"]
+        return version
+
     async def _pages(self, query: Query[R], convert: Callable[[Json], T]) -> tuple[builtins.list[T], ListMeta]:
         items: builtins.list[T] = []
         token = ""
@@ -186,7 +195,7 @@ class Client(Writer):
             body=json.dumps(options).encode(),
             accept=accept(cls),
         )
-        self._tell(Written(cls.resource, key, uid or _deleted_uid(json.loads(raw))))
+        self._tell(_deleted(cls, key, json.loads(raw)))
 
     async def delete_all(
         self, cls: type[Resource], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
@@ -238,7 +247,10 @@ async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, Non
         yield parse_event(line)
 
 
-def _deleted_uid(answer: Json) -> str:
-    """Return the uid of what was deleted: the answer is the object while it lingers, else a Status about it."""
-    part = answer.get("details") if answer.get("kind") == "Status" else answer.get("metadata")
-    return str((part or {}).get("uid", ""))
+def _deleted(cls: type[Resource], key: ResourceKey, answer: Json) -> Written:
+    """Read the answer to a deletion: the object while something holds it up, else its last state or a Status."""
+    if answer.get("kind") == "Status":
+        return Written(cls.resource, key, answer.get("details", {}).get("uid", ""))
+    metadata = answer.get("metadata", {})
+    lingers = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+    return Written(cls.resource, key, metadata.get("uid", ""), metadata["resourceVersion"] if lingers else "")
