@@ -16,6 +16,7 @@ from neptune.api.meta import (
     Time,
 )
 from neptune.api.model import Metric, Model, ModelList, ModelSpec, ModelStatus
+from neptune.api.unstructured import PartialObjectMetadata, Unstructured
 
 __all__ = [
     "Column",
@@ -38,12 +39,14 @@ __all__ = [
     "NotStructural",
     "ObjectMeta",
     "OwnerReference",
+    "PartialObjectMetadata",
     "Reason",
     "Resource",
     "ResourceKey",
     "ResourceList",
     "ResourceType",
     "Time",
+    "Unstructured",
     "crd_for",
     "get_condition",
     "set_condition",
