@@ -2,9 +2,10 @@
 
 It works for any `neptune.api.meta.Resource` and names no kind. In the order of what stands on what:
 
-- `errors`: what an API server may answer.          - `sources`, `predicates`: what names keys, and which changes count.
+- `errors`: what an API server may answer.          - `sources`, `mappers`, `predicates`: what names keys, and when.
 - `http`, `client`: requests.                       - `queue`: which key is next.
-- `watch`, `cache`: a copy that stays true.         - `controller`, `manager`: who calls your function, and when.
+- `watch`, `cache`: a copy that stays true.         - `context`, `controller`, `manager`: who calls your function.
+- `owners`, `finalizers`: whose an object is, and what happens before it goes.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -17,7 +18,8 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 
 from neptune.runtime.cache import Cache, Change, Informer
 from neptune.runtime.client import Client, Query, StatusWriter, WatchEvent
-from neptune.runtime.controller import Context, Controller, RequeueAfter
+from neptune.runtime.context import Context, RequeueAfter
+from neptune.runtime.controller import Controller
 from neptune.runtime.errors import (
     AlreadyExists,
     ApiError,
@@ -35,7 +37,10 @@ from neptune.runtime.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.manager import Manager, Runnable
+from neptune.runtime.mappers import Mapper
+from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
 from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
 from neptune.runtime.queue import WorkQueue
 from neptune.runtime.sources import Keys, Mailbox, Source
@@ -43,6 +48,7 @@ from neptune.runtime.watch import Snapshot
 
 __all__ = [
     "AlreadyExists",
+    "AlreadyOwned",
     "ApiError",
     "ApiUnreachable",
     "BadRequest",
@@ -53,6 +59,7 @@ __all__ = [
     "Context",
     "Controller",
     "DecodeError",
+    "Finalizer",
     "Forbidden",
     "GenerationChanged",
     "Gone",
@@ -61,6 +68,7 @@ __all__ = [
     "Keys",
     "Mailbox",
     "Manager",
+    "Mapper",
     "NotFound",
     "NotWatched",
     "Predicate",
@@ -77,4 +85,7 @@ __all__ = [
     "Unauthorized",
     "WatchEvent",
     "WorkQueue",
+    "controller_of",
+    "is_controlled_by",
+    "set_controller_ref",
 ]
