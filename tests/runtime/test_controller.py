@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -35,13 +35,19 @@ from tests.runtime.widgets import Widget, eventually, key, widget
 
 @asynccontextmanager
 async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[Widget]]:
+    async with running(reconcile, **options) as (_, informer):
+        yield informer
+
+
+@asynccontextmanager
+async def running(reconcile: Any, **options: Any) -> AsyncIterator[tuple[Controller[Widget], Informer[Widget]]]:
     client = Client()
     context = Context(client, Cache(client), SystemClock(), get_logger(), asyncio.get_running_loop())
     controller = Controller(context, Query(Widget), reconcile, "widgets", Metrics(), **options)
     controller.start_sources()
     task = asyncio.create_task(controller.run())
     try:
-        yield context.cache.watch(Widget)
+        yield controller, context.cache.watch(Widget)
     finally:
         controller.drain()
         await asyncio.wait_for(task, 5)
@@ -209,6 +215,94 @@ async def test_a_thread_past_its_deadline_keeps_its_key_until_it_returns() -> No
             release.set()
             await eventually(lambda: calls == 2)
     assert most == 1
+
+
+async def test_a_thread_past_its_deadline_acts_no_more_through_the_client() -> None:
+    acted: list[str] = []
+    failures: list[str] = []
+
+    async def act(name: str, *, late: bool = False) -> None:
+        if late:
+            await asyncio.Event().wait()
+        acted.append(name)
+
+    def reconcile(ctx: Context, _key: ResourceKey) -> None:
+        if failures:
+            return
+        ctx.wait(act("in time"))
+        for late in (True, False):  # the first is under way at the deadline, the second comes after it
+            try:
+                ctx.wait(act("late", late=late))
+            except TimeoutError as error:
+                failures.append(str(error))
+
+    async with controlling(reconcile, timeout_seconds=0.05) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: len(failures) == 2)
+    assert acted == ["in time"]
+    assert "past its deadline" in failures[0]
+
+
+async def test_a_call_that_will_not_end_is_named_in_the_log_once() -> None:
+    release = asyncio.Event()
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):  # will not be cancelled
+                await release.wait()
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile, timeout_seconds=0.01) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: logs)
+            await asyncio.sleep(0.05)
+            release.set()
+    assert len(logs) == 1
+    assert logs[0].items() >= {"event": "reconcile is stuck", "controller": "widgets", "name": "a"}.items()
+
+
+async def test_abort_cancels_calls_before_they_take_a_further_step() -> None:
+    answered = asyncio.Event()
+    steps: list[str] = []
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        steps.append("first")
+        await answered.wait()
+        steps.append("second")
+
+    async with running(reconcile) as (controller, informer):
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: steps)
+        answered.set()  # the call will go on at its next turn
+        controller.abort()
+    assert steps == ["first"]
+
+
+async def test_requeue_after_says_a_time_and_may_say_a_priority() -> None:
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="0 or more"):
+            RequeueAfter(seconds)
+    outcomes = [RequeueAfter(60, priority=5)]
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> RequeueAfter | None:
+        return outcomes.pop()
+
+    async with running(reconcile) as (controller, informer):
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: controller.queue.depth() == {5: 1})
+
+
+async def test_a_plain_function_that_returns_a_coroutine_is_told_what_it_should_be() -> None:
+    async def work() -> None: ...
+
+    def reconcile(_ctx: Context, _key: ResourceKey) -> Any:
+        return work()
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: logs)
+    assert "make it an async def" in str(logs[0])
 
 
 async def test_ctx_wait_on_the_loop_itself_is_refused_since_it_would_never_end() -> None:

@@ -84,10 +84,20 @@ def test_it_tells_how_long_keys_waited_and_how_long_workers_have_them() -> None:
     assert queue.depth() == {0: 1, LOW_PRIORITY: 1}
     assert queue.pop(now=3) == "a"
     assert queue.waited_seconds == 3
-    assert queue.busy_seconds(now=7) == [4]
+    assert queue.busy_seconds(now=7) == {"a": 4}
     assert queue.done("a", now=8) == 5
     assert queue.pop(now=9) == "b"
     assert queue.waited_seconds == 4
+
+
+def test_a_key_that_failed_keeps_the_priority_at_which_it_came() -> None:
+    queue = WorkQueue[str]()
+    queue.add("a", now=0, priority=LOW_PRIORITY)
+    assert queue.pop(now=0) == "a"
+    queue.add_failed("a", now=0)
+    assert queue.depth() == {LOW_PRIORITY: 1}
+    queue.add("a", now=0)
+    assert queue.depth() == {0: 1}
 
 
 async def test_a_waiting_worker_gets_a_key_as_soon_as_it_is_added_or_due() -> None:

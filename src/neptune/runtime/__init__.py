@@ -2,9 +2,10 @@
 
 It works for any `neptune.api.meta.Resource` and names no kind. In the order of what stands on what:
 
-- `errors`: what an API server may answer.            - `sources`, `predicates`: what names keys, and what counts.
+- `errors`: what an API server may answer.            - `sources`, `mappers`, `predicates`: what names keys, and when.
 - `http`, `query`, `writer`, `client`: requests.      - `queue`: which key is next.
-- `watch`, `cache`: a copy that stays true.           - `controller`, `manager`: who calls your function, and when.
+- `watch`, `cache`: a copy that stays true.           - `context`, `controller`, `manager`: who calls your function.
+- `owners`, `finalizers`: whose an object is, and what happens before it goes.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -17,7 +18,8 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 
 from neptune.runtime.cache import Cache, Change, Informer
 from neptune.runtime.client import Client
-from neptune.runtime.controller import Context, Controller, RequeueAfter
+from neptune.runtime.context import Context, RequeueAfter
+from neptune.runtime.controller import Controller
 from neptune.runtime.errors import (
     AlreadyExists,
     ApiError,
@@ -36,7 +38,10 @@ from neptune.runtime.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.manager import Manager, Runnable
+from neptune.runtime.mappers import Mapper
+from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
 from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
 from neptune.runtime.query import Query, WatchEvent
 from neptune.runtime.queue import WorkQueue
@@ -46,6 +51,7 @@ from neptune.runtime.writer import StatusWriter, Writer
 
 __all__ = [
     "AlreadyExists",
+    "AlreadyOwned",
     "ApiError",
     "ApiUnreachable",
     "BadRequest",
@@ -57,6 +63,7 @@ __all__ = [
     "Controller",
     "DecodeError",
     "FieldConflict",
+    "Finalizer",
     "Forbidden",
     "GenerationChanged",
     "Gone",
@@ -65,6 +72,7 @@ __all__ = [
     "Keys",
     "Mailbox",
     "Manager",
+    "Mapper",
     "NotFound",
     "NotWatched",
     "Predicate",
@@ -82,4 +90,7 @@ __all__ = [
     "WatchEvent",
     "WorkQueue",
     "Writer",
+    "controller_of",
+    "is_controlled_by",
+    "set_controller_ref",
 ]

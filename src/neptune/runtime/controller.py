@@ -2,69 +2,37 @@
 
 Invariant: a key is never in two calls at once, a call that failed is made again after a back-off, and no call outlasts
 its deadline unseen. The function gets a key and looks at the state of the world; it never gets an event.
-Neighbours: `cache` and `sources` name keys, `queue` orders them, `manager` starts and stops this.
+Neighbours: `cache`, `mappers` and `sources` name keys, `queue` orders them, `manager` starts and stops this.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from types import FrameType
+from typing import Any, Generic
 
-from neptune.api.meta import R, ResourceKey
-from neptune.clock import Clock
-from neptune.runtime.cache import Cache, Change
-from neptune.runtime.client import Client
+from neptune.api.meta import R, Resource, ResourceKey
+from neptune.errors import NeptuneError
+from neptune.runtime.cache import Cache, Change, Informer
+from neptune.runtime.context import Call, Context, Outcome, Reconcile, RequeueAfter
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
+from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
 from neptune.runtime.query import Query, describe
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
 
-T = TypeVar("T")
-
 DEFAULT_WORKERS = 4
 #: Long enough for two requests at their own deadline; a worker that hangs for longer starves the others' keys.
 DEFAULT_TIMEOUT_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class RequeueAfter:
-    """What a reconcile function returns to be called again for the same key after so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a reconcile function works with. `log` carries controller, namespace, name and reconcile_id."""
-
-    client: Client
-    cache: Cache
-    clock: Clock
-    log: Any
-    loop: asyncio.AbstractEventLoop
-
-    def wait(self, action: Coroutine[Any, Any, T]) -> T:
-        """Carry out a coroutine on the event loop and wait for it: for reconcile functions that are a plain `def`.
-
-        >>> ctx.wait(ctx.client.status.patch(dataset))  # doctest: +SKIP
-        """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run_coroutine_threadsafe(action, self.loop).result()
-        action.close()
-        raise RuntimeError("ctx.wait is for a plain def; in an async def write: await ...")
-
-
-Outcome = RequeueAfter | None
-Reconcile = Callable[[Context, ResourceKey], Awaitable[Outcome]] | Callable[[Context, ResourceKey], Outcome]
 
 
 @dataclass(eq=False)
@@ -74,10 +42,12 @@ class Controller(Generic[R]):
     Attributes:
         reconcile: an `async def`, or a plain `def` that runs in a thread. None means done; any exception means again
             after a back-off of 5 ms, doubling to 1000 s; a TerminalError means not before the object changes.
-        predicates: a change is worth a call only if all of them say so.
+        predicates: a change of such an object is worth a call only if all of them say so.
+        owns: kinds whose objects have one of `query` as their controller; a change of one calls for its owner.
+        watches: kinds with a function that gives, for one of their objects, the keys that a change of it calls for.
         workers: how many keys are worked on at a time.
-        timeout_seconds: the deadline of one call. An `async def` is cancelled then; a thread cannot be, so its key
-            stays with it until it returns.
+        timeout_seconds: the deadline of one call. An `async def` is cancelled then. A thread cannot be: its next
+            `ctx.wait` fails, and its key stays with it until it returns.
     """
 
     context: Context
@@ -87,21 +57,28 @@ class Controller(Generic[R]):
     metrics: Metrics
     workers: int = DEFAULT_WORKERS
     predicates: Sequence[Test] = ()
+    owns: Sequence[type[Resource] | Query[Any]] = ()
+    watches: Mapping[type[Resource] | Query[Any], Mapper] = field(default_factory=dict)
     sources: Sequence[Source] = ()
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     queue: Waiting[ResourceKey] = field(init=False)
     _series: ControllerMetrics = field(init=False)
-    _threads: ThreadPoolExecutor | None = field(init=False, default=None)
+    _in_threads: bool = field(init=False)
+    _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _reported: set[ResourceKey] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
         self._series = self.metrics.of(self.name, self.workers)
         self.queue = Waiting(WorkQueue(), self.context.clock, self._series)
-        query = self.query
-        informer = self.context.cache.watch(
-            query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
-        )
+        self._in_threads = not _is_async(self.reconcile)
+        cache = self.context.cache
+        informer = watch(cache, self.query)
         informer.subscribe(self._changed)
+        for owned in self.owns:
+            watch(cache, owned).subscribe(mapped(self.name, owner_mapper(informer), self._add))
+        for other, mapper in self.watches.items():
+            watch(cache, other).subscribe(mapped(self.name, mapper, self._add))
 
     def start_sources(self) -> None:
         """Let the sources name keys from now on."""
@@ -110,23 +87,42 @@ class Controller(Generic[R]):
 
     async def run(self) -> None:
         """Work until `drain` is called and the calls under way have ended."""
-        if not _is_async(self.reconcile):
-            self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix=self.name)
+        guard = asyncio.create_task(self._report_stuck(), name=f"{self.name} guard")
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self.workers):
-                    group.create_task(self._work(), name=f"{self.name} worker {number}")
+                    self._tasks.append(group.create_task(self._work(), name=f"{self.name} worker {number}"))
         finally:
-            if self._threads:
-                self._threads.shutdown(wait=False, cancel_futures=True)
+            guard.cancel()
+            await asyncio.wait([guard])
 
     def drain(self) -> None:
         """Start no more calls."""
         self.queue.close()
 
-    def is_stuck(self) -> bool:
-        """Tell whether some call goes on for twice its deadline: a thread that hangs, a coroutine that will not end."""
-        return self.queue.oldest_seconds() > 2 * self.timeout_seconds
+    def abort(self) -> None:
+        """Cancel the calls under way, before any of them takes a further step, and start no more."""
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+
+    def stuck(self) -> dict[ResourceKey, float]:
+        """Return the keys whose call goes on for twice its deadline, with the seconds that it has taken.
+
+        Such a call is a thread that hangs, or a coroutine that will not be cancelled.
+        """
+        return {key: age for key, age in self.queue.busy_seconds().items() if age > 2 * self.timeout_seconds}
+
+    async def _report_stuck(self) -> None:
+        while True:
+            await asyncio.sleep(self.timeout_seconds)
+            stuck = self.stuck()
+            for key in stuck.keys() - self._reported:
+                self.context.log.error("reconcile is stuck", **_named(key), seconds=round(stuck[key], 1))
+            self._reported = set(stuck)
+
+    def _add(self, key: ResourceKey, priority: int) -> None:
+        self.queue.add(key, priority=priority)
 
     def _changed(self, change: Change[R]) -> None:
         try:
@@ -149,10 +145,10 @@ class Controller(Generic[R]):
                 self.queue.done(key)
 
     async def _process(self, key: ResourceKey) -> None:
-        log = self.context.log.bind(namespace=key.namespace, name=key.name, reconcile_id=secrets.token_hex(4))
+        log = self.context.log.bind(**_named(key), reconcile_id=secrets.token_hex(4))
         start = self.context.clock.monotonic()
         with self._series.active.track_inprogress():
-            result = await self._settle(replace(self.context, log=log), key)
+            result = await self._settle(replace(self.context, log=log, call=Call()), key)
         self._series.seconds.observe(self.context.clock.monotonic() - start)
         self._series.results[result].inc()
         if result == "error":
@@ -174,6 +170,8 @@ class Controller(Generic[R]):
             delay = self._again(key)
             log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error))  # noqa: TRY400  # as above
         except Exception as error:  # foreign code: whatever it raises means back-off
+            if not isinstance(error, NeptuneError | OSError):
+                self._series.panics.inc()
             log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=str(error))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -185,7 +183,7 @@ class Controller(Generic[R]):
             self.queue.forget(key)
             if outcome is None:
                 return "success"
-            self.queue.add_after(key, outcome.seconds)
+            self.queue.add_after(key, outcome.seconds, priority=outcome.priority)
             return "requeue_after"
         return "error"
 
@@ -193,15 +191,14 @@ class Controller(Generic[R]):
         return round(self.queue.add_failed(key), 3)
 
     async def _call(self, ctx: Context, key: ResourceKey) -> Outcome:
+        cls = self.query.cls
+        # What the call before wrote must be in the cache, or this one would act on a state that is no more.
+        await ctx.cache.caught_up(cls, key)
         try:
             async with asyncio.timeout(self.timeout_seconds) as deadline:
                 outcome: Any
-                if self._threads:
-                    outcome = await self._in_thread(self._threads, ctx, key)
-                else:
-                    outcome = self.reconcile(ctx, key)
-                    if inspect.isawaitable(outcome):
-                        outcome = await outcome
+                with ctx.cache.reconciling(cls, key):
+                    outcome = await self._outcome(ctx, key)
         except TimeoutError as error:
             if deadline.expired():
                 self._series.timeouts.inc()
@@ -209,19 +206,71 @@ class Controller(Generic[R]):
             raise
         if outcome is None or isinstance(outcome, RequeueAfter):
             return outcome
+        if inspect.iscoroutine(outcome):
+            outcome.close()
+            raise TypeError("reconcile is a plain def that returned a coroutine: make it an async def")
         raise TypeError(f"reconcile returned {outcome!r}: return None or RequeueAfter(seconds)")
 
-    async def _in_thread(self, threads: ThreadPoolExecutor, ctx: Context, key: ResourceKey) -> Any:
-        call = ctx.loop.run_in_executor(threads, self.reconcile, ctx, key)
+    async def _outcome(self, ctx: Context, key: ResourceKey) -> Any:
+        if self._in_threads:
+            return await self._in_thread(ctx, key)
+        outcome: Any = self.reconcile(ctx, key)
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+    async def _in_thread(self, ctx: Context, key: ResourceKey) -> Any:
+        """Call the function in a thread of its own: a daemon, so that one which hangs never keeps a program alive."""
+        returned: asyncio.Future[Any] = ctx.loop.create_future()
+
+        def run() -> None:
+            with suppress(RuntimeError):  # the loop is closed, nobody waits any more
+                try:
+                    outcome = self.reconcile(ctx, key)
+                except BaseException as error:  # noqa: BLE001  # the worker raises it
+                    ctx.loop.call_soon_threadsafe(returned.set_exception, error)
+                else:
+                    ctx.loop.call_soon_threadsafe(returned.set_result, outcome)
+
+        # With the context of this task, so that the cache knows whose writes these are.
+        in_context = contextvars.copy_context().run
+        threading.Thread(target=in_context, args=(run,), name=f"{self.name} {key}", daemon=True).start()
         try:
-            return await asyncio.shield(call)
+            return await asyncio.shield(returned)
         except asyncio.CancelledError:
-            if not call.done():
+            ctx.call.end()
+            if not returned.done():
                 ctx.log.warning("reconcile is past its deadline, and a thread cannot be stopped: waiting for it")
-                await asyncio.wait([call])
-            if not call.cancelled():
-                call.exception()  # asked for, so that asyncio does not report it as forgotten
+                await asyncio.wait([returned])
+            returned.exception()  # asked for, so that asyncio does not report it as forgotten
             raise
+
+
+def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:
+    """Have the cache watch a query, or all objects of a class."""
+    query = as_query(query)
+    return cache.watch(
+        query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
+    )
+
+
+def as_query(kind: type[R] | Query[R]) -> Query[R]:
+    """Return the query, or the one for all objects of a class."""
+    return kind if isinstance(kind, Query) else Query(kind)
+
+
+def reconciling(frame: FrameType | None) -> dict[str, str]:
+    """Return the controller and the key whose call a stack is in, as keys of a log line; empty when it is in none.
+
+    `frame` is the innermost one of the stack: a coroutine that runs has those that await it below it.
+    """
+    while frame is not None and frame.f_code is not Controller._call.__code__:
+        frame = frame.f_back
+    if frame is None:
+        return {}
+    return {"controller": frame.f_locals["self"].name, **_named(frame.f_locals["key"])}
+
+
+def _named(key: ResourceKey) -> dict[str, str]:
+    return {"namespace": key.namespace, "name": key.name}
 
 
 def controller_name(query: Query[Any]) -> str:

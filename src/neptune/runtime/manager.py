@@ -13,22 +13,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from neptune.api.meta import R
+from neptune.api.meta import R, Resource
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
 from neptune.runtime.client import Client
+from neptune.runtime.context import Context, Reconcile
 from neptune.runtime.controller import (
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WORKERS,
-    Context,
     Controller,
-    Reconcile,
+    as_query,
     controller_name,
+    watch,
 )
+from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
 from neptune.runtime.query import Query
@@ -85,7 +87,7 @@ class Manager:
         self._started = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
 
-    def controller(
+    def controller(  # noqa: PLR0913  # the library's one entry; all but the first two have a name at the call
         self,
         cls: type[R] | Query[R],
         reconcile: Reconcile,
@@ -93,6 +95,8 @@ class Manager:
         name: str = "",
         workers: int = DEFAULT_WORKERS,
         predicates: Sequence[Test] = (),
+        owns: Sequence[type[Resource] | Query[Any]] = (),
+        watches: Mapping[type[Resource] | Query[Any], Mapper] | None = None,
         sources: Sequence[Source] = (),
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
@@ -103,14 +107,14 @@ class Manager:
         Raises:
             ValueError: there is a controller of that name.
         """
-        query = cls if isinstance(cls, Query) else Query(cls)
+        query = as_query(cls)
         name = name or controller_name(query)
         if name in self._names:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         self._names.add(name)
-        self.cache.watch(
-            query.cls, query.namespace, label_selector=query.label_selector, field_selector=query.field_selector
-        )
+        watches = watches or {}
+        for each in (query, *owns, *watches):
+            watch(self.cache, each)
         self._plans.append(
             lambda context: Controller(
                 context,
@@ -120,6 +124,8 @@ class Manager:
                 self.metrics,
                 workers=workers,
                 predicates=predicates,
+                owns=owns,
+                watches=watches,
                 sources=sources,
                 timeout_seconds=timeout_seconds,
             )
@@ -195,7 +201,7 @@ class Manager:
         try:
             await self.client.connect()
             controllers += [plan(context) for plan in self._plans]
-            self.ready["workers"] = lambda: not any(controller.is_stuck() for controller in controllers)
+            self.ready["workers"] = lambda: _stuck(controllers) or True
             if self._probes:
                 await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
@@ -269,6 +275,15 @@ class Manager:
                 self._log.error("failed while stopping", part=task.get_name(), problem=str(error))
         for task in late:
             self._log.warning("does not stop in time", part=task.get_name(), cancelled=cancel)
+
+
+def _stuck(controllers: Iterable[Controller[Any]]) -> str:
+    """Return which controllers have a call that does not end, and for which key; empty when none has."""
+    return ", ".join(
+        f"{controller.name} has been at {key} for {age:.0f} s, its limit is {controller.timeout_seconds:g} s"
+        for controller in controllers
+        for key, age in controller.stuck().items()
+    )
 
 
 async def _awaited(run: Callable[[], Awaitable[None]]) -> None:

@@ -8,7 +8,7 @@ Source of names, labels and buckets: controller-runtime, pkg/internal/controller
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,7 +16,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from neptune.clock import Clock
 
-Result = Literal["success", "error", "requeue_after"]
+#: `requeue` never happens here; dashboards of controller-runtime ask for it.
+Result = Literal["success", "error", "requeue", "requeue_after"]
 #: ReconcileTime in pkg/internal/controller/metrics/metrics.go.
 RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -32,7 +33,7 @@ class Queue(Protocol):
 
     def depth(self) -> Tally[int]: ...
 
-    def busy_seconds(self, now: float) -> list[float]: ...
+    def busy_seconds(self, now: float) -> Mapping[Any, float]: ...
 
 
 class Metrics:
@@ -50,6 +51,7 @@ class Metrics:
         self.terminal_errors = Counter(
             f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", **one
         )
+        self.panics = Counter(f"{prefix}reconcile_panics", "Reconciles that failed by a fault of the program", **one)
         self.timeouts = Counter(f"{prefix}reconcile_timeouts", "Reconciles past their deadline", **one)
         self.seconds = Histogram(
             f"{prefix}reconcile_time_seconds", "Length of reconciles", buckets=RECONCILE_BUCKETS, **one
@@ -85,7 +87,7 @@ class Metrics:
             tally = queue.depth()
             for priority in tally.keys() | {0}:
                 depth.add_metric([name, name, str(priority)], tally[priority])
-            busy = queue.busy_seconds(clock.monotonic())
+            busy = queue.busy_seconds(clock.monotonic()).values()
             unfinished.add_metric([name, name], sum(busy))
             longest.add_metric([name, name], max(busy, default=0.0))
         return iter((depth, unfinished, longest))
@@ -104,6 +106,7 @@ class ControllerMetrics:
         self.results = {result: metrics.reconciles.labels(name, result) for result in get_args(Result)}
         self.errors = metrics.errors.labels(name)
         self.terminal_errors = metrics.terminal_errors.labels(name)
+        self.panics = metrics.panics.labels(name)
         self.timeouts = metrics.timeouts.labels(name)
         self.seconds = metrics.seconds.labels(name)
         self.active = metrics.active.labels(name)

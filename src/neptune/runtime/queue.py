@@ -49,7 +49,7 @@ class WorkQueue(Generic[K]):
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311  # spreads retries, hides nothing
         self._items: dict[K, _Item] = {}
-        self._busy: dict[K, float] = {}
+        self._busy: dict[K, tuple[float, int]] = {}  # since when a worker has the key, and at which priority it came
         #: For how long the key that `pop` handed out last had been due.
         self.waited_seconds = 0.0
         self._failures: dict[K, int] = {}
@@ -85,8 +85,12 @@ class WorkQueue(Generic[K]):
             self._push(key, item, now)
         return is_new
 
+    def priority_of(self, key: K) -> int:
+        """Return the priority at which a worker got the key; 0 when none has it."""
+        return self._busy[key][1] if key in self._busy else 0
+
     def add_failed(self, key: K, now: float) -> float:
-        """Let the key come out after its back-off, and return that in seconds.
+        """Let the key come out after its back-off, at the priority that it had, and return the back-off in seconds.
 
         It doubles with each call from 5 ms to 1000 s, and `forget` starts it again.
         """
@@ -94,7 +98,7 @@ class WorkQueue(Generic[K]):
         self._failures[key] = failures + 1
         doubled = BASE_BACKOFF_SECONDS * 2.0 ** min(failures, _MAX_EXPONENT)
         delay = min(doubled * self._rng.uniform(1.0, 1.25), MAX_BACKOFF_SECONDS)
-        self.add_after(key, delay, now)
+        self.add_after(key, delay, now, priority=self.priority_of(key))
         return delay
 
     def failures(self, key: K) -> int:
@@ -113,7 +117,7 @@ class WorkQueue(Generic[K]):
             item = self._items.get(key)
             if item is not None and item.entry == entry:
                 del self._items[key]
-                self._busy[key] = now
+                self._busy[key] = (now, item.priority)
                 self.waited_seconds = max(now - item.ready_at, 0.0)
                 return key
         return None
@@ -123,7 +127,7 @@ class WorkQueue(Generic[K]):
 
         If the key was added meanwhile it comes out again.
         """
-        since = self._busy.pop(key, now)
+        since, _ = self._busy.pop(key, (now, 0))
         if item := self._items.get(key):
             self._push(key, item, now)
         return now - since
@@ -132,9 +136,9 @@ class WorkQueue(Generic[K]):
         """Return how many keys are waiting, by priority."""
         return Counter(item.priority for item in self._items.values())
 
-    def busy_seconds(self, now: float) -> list[float]:
-        """Return for how long each worker has had its key."""
-        return [now - since for since in self._busy.values()]
+    def busy_seconds(self, now: float) -> dict[K, float]:
+        """Return the keys that workers have, and for how long each has had its own."""
+        return {key: now - since for key, (since, _) in self._busy.items()}
 
     def next_due(self, now: float) -> float | None:
         """Return in how many seconds a key will be due, 0 if one is, None if there is none to wait for."""
@@ -192,8 +196,9 @@ class Waiting(Generic[K]):
             self._metrics.adds.inc()
         self._changed.set()
 
-    def add_after(self, key: K, delay_seconds: float, *, priority: int = 0) -> None:
-        """As `WorkQueue.add_after`, from now on."""
+    def add_after(self, key: K, delay_seconds: float, *, priority: int | None = None) -> None:
+        """As `WorkQueue.add_after`, from now on; None keeps the priority at which a worker got the key."""
+        priority = self._queue.priority_of(key) if priority is None else priority
         if self._queue.add_after(key, delay_seconds, self._clock.monotonic(), priority=priority):
             self._metrics.adds.inc()
         self._metrics.retries.inc()
@@ -237,9 +242,13 @@ class Waiting(Generic[K]):
                     continue
         raise QueueClosed
 
-    def oldest_seconds(self) -> float:
-        """Return for how long the slowest worker has had its key; 0 when none has one."""
-        return max(self._queue.busy_seconds(self._clock.monotonic()), default=0.0)
+    def busy_seconds(self) -> dict[K, float]:
+        """As `WorkQueue.busy_seconds`, now."""
+        return self._queue.busy_seconds(self._clock.monotonic())
+
+    def depth(self) -> Counter[int]:
+        """As `WorkQueue.depth`."""
+        return self._queue.depth()
 
     def close(self) -> None:
         """Give out no more keys. Those that workers have may still be `done`."""

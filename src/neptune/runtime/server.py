@@ -2,7 +2,8 @@
 
 Invariant: it answers from before the first list until after the last worker, so that a program that waits for its API
 server is seen to be alive and not ready. Neighbours: `manager` starts it first and stops it last.
-The text is that of kube-apiserver (apiserver/pkg/server/healthz): one line a check, 503 if any fails.
+The text is that of kube-apiserver (apiserver/pkg/server/healthz): one line a check, 503 if any fails. Where that
+withholds the reason this gives it: whoever reads a probe wants to know which part is stuck.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from neptune.errors import SettingsError
 #: What `CONTENT_TYPE_LATEST` of prometheus_client says, split as aiohttp wants it.
 _PROMETHEUS_TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
-Check = Callable[[], bool]
+#: True when all is well; False, or a text that says what is wrong, when not.
+Check = Callable[[], bool | str]
 
 
 class ProbeServer:
@@ -68,13 +70,23 @@ class ProbeServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         results = {name: check() for name, check in self._ready.items()}
-        lines = [f"[+]{name} ok" if good else f"[-]{name} failed" for name, good in results.items()]
-        good = all(results.values())
+        lines = [_line(name, result) for name, result in results.items()]
+        good = all(result is True for result in results.values())
         lines.append("readyz check passed" if good else "readyz check failed")
         return web.Response(text="\n".join(lines) + "\n", status=200 if good else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers=_PROMETHEUS_TEXT)
+
+
+def _line(name: str, result: bool | str) -> str:
+    match result:
+        case True:
+            return f"[+]{name} ok"
+        case False:
+            return f"[-]{name} failed"
+        case reason:
+            return f"[-]{name} failed: {reason}"
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -1,0 +1,105 @@
+"""What a reconcile function is given, and what it may answer.
+
+Invariant: once a call is past its deadline or was stopped, its `ctx.wait` carries out nothing more, so that a thread
+which cannot be cancelled cannot act either. Neighbours: `controller` makes one context a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from neptune.api.meta import ResourceKey
+from neptune.clock import Clock
+from neptune.runtime.cache import Cache
+from neptune.runtime.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueAfter:
+    """What a reconcile function returns to be called again for the same key after so many seconds.
+
+    `priority` is that of the next call: higher goes first, None keeps the one of this call.
+
+    Raises:
+        ValueError: `seconds` is negative or no finite number.
+    """
+
+    seconds: float
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f"RequeueAfter({self.seconds}): seconds are 0 or more; return None for never")
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call in a thread: what it waits for on the loop, and whether it is past its end."""
+
+    waits: set[concurrent.futures.Future[Any]] = field(default_factory=set)
+    over: bool = False
+
+    def end(self) -> None:
+        """Let the call's `ctx.wait` under way fail, and every further one."""
+        self.over = True
+        for wait in [*self.waits]:
+            wait.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a reconcile function works with. `log` carries controller, namespace, name and reconcile_id.
+
+    `call` is the library's own.
+    """
+
+    client: Client
+    cache: Cache
+    clock: Clock
+    log: Any
+    loop: asyncio.AbstractEventLoop
+    call: Call = field(default_factory=Call, repr=False)
+
+    def wait(self, action: Coroutine[Any, Any, T]) -> T:
+        """Carry out a coroutine on the event loop and wait for it: for reconcile functions that are a plain `def`.
+
+        >>> ctx.wait(ctx.client.status.patch(dataset))  # doctest: +SKIP
+
+        Raises:
+            TimeoutError: this call is past its deadline or was stopped: nothing more is carried out for it.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._wait(action)
+        action.close()
+        raise RuntimeError("ctx.wait is for a plain def; in an async def write: await ...")
+
+    def _wait(self, action: Coroutine[Any, Any, T]) -> T:
+        call = self.call
+        if call.over:
+            action.close()
+            raise TimeoutError("this reconcile is past its deadline or was stopped: return")
+        future = asyncio.run_coroutine_threadsafe(action, self.loop)
+        call.waits.add(future)
+        if call.over:  # since we looked
+            future.cancel()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            if call.over:
+                raise TimeoutError("this reconcile is past its deadline or was stopped: return") from None
+            raise
+        finally:
+            call.waits.discard(future)
+
+
+Outcome = RequeueAfter | None
+Reconcile = Callable[[Context, ResourceKey], Awaitable[Outcome]] | Callable[[Context, ResourceKey], Outcome]

@@ -1,0 +1,78 @@
+"""A finalizer around a reconcile function: what was made outside the cluster is cleaned up before an object goes.
+
+Invariant: the finalizer is on the object before the function first runs for it, and comes off only after `cleanup`
+returned; each change of the list is guarded by the version that was read, so that no other's finalizer is lost.
+Neighbours: `controller` calls it in the place of the function.
+
+A finalizer holds deletion up for as long as the controller is away. Objects inside the cluster need none:
+`owners.set_controller_ref` has them deleted by garbage collection.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Generic
+
+from neptune.api.meta import R, ResourceKey
+from neptune.runtime.context import Context, Outcome, RequeueAfter
+from neptune.runtime.errors import NotFound
+
+
+class Finalizer(Generic[R]):
+    """A reconcile function with a clean-up, to be given to `manager.controller` as a reconcile function.
+
+    >>> manager.controller(Site, Finalizer(Site, "example.com/site", reconcile, cleanup))  # doctest: +SKIP
+
+    Args:
+        cls: the class of the objects.
+        name: what goes into `metadata.finalizers`, such as `example.com/website`.
+        reconcile: called for objects that stay, and for keys that are gone; not for an object that is being deleted.
+        cleanup: called with a private copy of an object that is being deleted. None means all is cleaned up;
+            `RequeueAfter` means not yet, look again; an exception means again after a back-off. It may be called
+            again after it returned None, so what is gone already must be fine with it.
+
+    Raises:
+        ValueError: the name has no domain; the API server wants one.
+        TypeError: a function is not an `async def`.
+    """
+
+    def __init__(
+        self,
+        cls: type[R],
+        name: str,
+        reconcile: Callable[[Context, ResourceKey], Awaitable[Outcome]],
+        cleanup: Callable[[Context, R], Awaitable[Outcome]],
+    ) -> None:
+        if "/" not in name:
+            raise ValueError(f"finalizer {name!r} needs a domain, as in example.com/{name}")
+        if not inspect.iscoroutinefunction(reconcile) or not inspect.iscoroutinefunction(cleanup):
+            raise TypeError(f"the functions of finalizer {name} must be `async def`")
+        self._cls = cls
+        self._name = name
+        self._reconcile = reconcile
+        self._cleanup = cleanup
+
+    async def __call__(self, ctx: Context, key: ResourceKey) -> Outcome:
+        """Reconcile the object, or clean up after it."""
+        obj = ctx.cache.get(self._cls, key)
+        if obj is None:
+            return await self._reconcile(ctx, key)
+        finalizers = obj.metadata.finalizers
+        if obj.metadata.deletion_timestamp is not None:
+            return await self._finish(ctx, obj) if self._name in finalizers else None
+        if self._name not in finalizers:
+            obj.metadata.finalizers = [*finalizers, self._name]
+            await ctx.client.patch(obj)
+        return await self._reconcile(ctx, key)
+
+    async def _finish(self, ctx: Context, obj: R) -> Outcome:
+        outcome = await self._cleanup(ctx, obj.model_copy(deep=True))
+        if isinstance(outcome, RequeueAfter):
+            return outcome
+        obj.metadata.finalizers = [name for name in obj.metadata.finalizers if name != self._name]
+        try:
+            await ctx.client.patch(obj)
+        except NotFound:
+            ctx.log.debug("object went before its finalizer was removed")
+        return None

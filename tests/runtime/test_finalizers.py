@@ -1,0 +1,152 @@
+"""A finalizer, and a controller that owns children, against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neptune.api import Dataset
+from neptune.api.meta import ResourceKey
+from neptune.runtime import Client, Context, Finalizer, Manager, NotFound, Query, RequeueAfter, set_controller_ref
+from tests.runtime.kinds import ConfigMap, config_map, dataset
+from tests.runtime.widgets import Widget, eventually
+
+NAME = "neptune.io/test"
+
+
+@asynccontextmanager
+async def managing(kubeconfig: Path, namespace: str, reconcile: Any, **options: Any) -> AsyncIterator[Manager]:
+    manager = Manager(kubeconfig=kubeconfig)
+    manager.controller(Query(Dataset, namespace), reconcile, **options)
+    await manager.start()
+    try:
+        yield manager
+    finally:
+        await manager.stop()
+
+
+async def until(client: Client, key: ResourceKey, condition: Callable[[Dataset], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition(await client.get(Dataset, key)):  # noqa: ASYNC110  # as in eventually
+            await asyncio.sleep(0.02)
+
+
+async def gone(client: Client, key: ResourceKey) -> None:
+    with pytest.raises(NotFound):
+        await until(client, key, lambda _: False)
+
+
+async def test_cleanup_runs_before_the_object_goes_and_reconcile_no_more(
+    with_datasets: Path, client: Client, namespace: str
+) -> None:
+    calls: list[str] = []
+
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        calls.append("reconcile" if ctx.cache.get(Dataset, key) else "gone")
+
+    async def cleanup(_ctx: Context, obj: Dataset) -> RequeueAfter | None:
+        calls.append("cleanup")
+        obj.spec.url = "changed"  # of its own copy
+        return RequeueAfter(0.01) if calls.count("cleanup") < 3 else None
+
+    made = dataset(namespace, "a")
+    made.metadata.finalizers = ["neptune.io/other"]
+    made = await client.create(made)
+    async with managing(with_datasets, namespace, Finalizer(Dataset, NAME, reconcile, cleanup)):
+        await until(client, made.key, lambda found: NAME in found.metadata.finalizers)
+        await client.delete(made)
+        await until(client, made.key, lambda found: found.metadata.finalizers == ["neptune.io/other"])
+        assert calls.count("cleanup") == 3
+        rest = await client.get(Dataset, made.key)
+        assert rest.spec.url == "/data/a"
+        rest.metadata.finalizers = []
+        await client.patch(rest)
+        await gone(client, made.key)
+        await eventually(lambda: calls[-1] == "gone")
+    assert "reconcile" not in calls[calls.index("cleanup") :]
+
+
+async def test_a_cleanup_that_fails_keeps_the_object_and_is_tried_again(
+    with_datasets: Path, client: Client, namespace: str
+) -> None:
+    calls: list[str] = []
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None: ...
+
+    async def cleanup(_ctx: Context, obj: Dataset) -> None:
+        calls.append(obj.metadata.name)
+        if len(calls) < 3:
+            raise OSError("bucket is away")
+
+    made = await client.create(dataset(namespace, "a"))
+    async with managing(with_datasets, namespace, Finalizer(Dataset, NAME, reconcile, cleanup)):
+        await until(client, made.key, lambda found: found.metadata.finalizers == [NAME])
+        await client.delete(made)
+        await gone(client, made.key)
+    assert len(calls) >= 3
+
+
+async def test_a_finalizer_without_a_domain_or_with_a_plain_function_is_refused() -> None:
+    async def function(*_: Any) -> None: ...
+
+    with pytest.raises(ValueError, match=r"needs a domain, as in example\.com/mine"):
+        Finalizer(Widget, "mine", function, function)
+    with pytest.raises(TypeError, match="async def"):
+        Finalizer(Widget, NAME, function, lambda _ctx, _obj: None)  # type: ignore[arg-type, return-value]  # the point of the test
+
+
+async def test_a_child_that_was_deleted_or_changed_is_made_good(
+    with_datasets: Path, client: Client, namespace: str
+) -> None:
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        owner = ctx.cache.get(Dataset, key)
+        if owner:
+            child = config_map(namespace, key.name, url=owner.spec.url)
+            set_controller_ref(owner, child)
+            await ctx.client.apply(child, force=True)
+
+    async def url() -> str:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    return (await client.get(ConfigMap, made.key)).data["url"]
+                except NotFound:
+                    await asyncio.sleep(0.02)
+
+    made = await client.create(dataset(namespace, "a"))
+    async with managing(with_datasets, namespace, reconcile, owns=[Query(ConfigMap, namespace)]):
+        assert await url() == "/data/a"
+        await client.delete(ConfigMap, made.key)
+        assert await url() == "/data/a"
+        child = await client.get(ConfigMap, made.key)
+        child.data["url"] = "spoiled"
+        await client.patch(child)
+        async with asyncio.timeout(10):
+            while await url() == "spoiled":  # noqa: ASYNC110  # as in eventually
+                await asyncio.sleep(0.02)
+
+
+async def test_what_a_mapper_names_is_reconciled(with_datasets: Path, client: Client, namespace: str) -> None:
+    colors: list[str] = []
+
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        config = ctx.cache.get(ConfigMap, ResourceKey(namespace, "shared"))
+        colors.append(f"{key.name} {config.data['color'] if config else None}")
+
+    def all_datasets(_config: ConfigMap) -> list[ResourceKey]:
+        return [each.key for each in manager.cache.list(Dataset, namespace)]
+
+    for name in "ab":
+        await client.create(dataset(namespace, name))
+    watches = {Query(ConfigMap, namespace, field_selector="metadata.name=shared"): all_datasets}
+    async with managing(with_datasets, namespace, reconcile, watches=watches) as manager:
+        await eventually(lambda: len(colors) == 2)
+        shared = await client.create(config_map(namespace, "shared", color="red"))
+        await eventually(lambda: {"a red", "b red"} <= {*colors})
+        await client.delete(shared)
+        await eventually(lambda: sorted(colors[-2:]) == ["a None", "b None"])
