@@ -26,10 +26,6 @@ class Widget(Resource):
     spec: WidgetSpec = WidgetSpec()
 
 
-class Namespace(Resource):
-    resource: ClassVar[ResourceType] = ResourceType("", "v1", "Namespace", "namespaces", namespaced=False)
-
-
 def item(name: str, version: int = 1, *, generation: int = 1, **spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"namespace": "ns", "name": name, "resourceVersion": str(version), "generation": generation},

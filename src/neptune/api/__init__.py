@@ -19,6 +19,7 @@ from neptune.api.meta import (
 from neptune.api.model import Metric, Model, ModelList, ModelSpec, ModelStatus
 from neptune.api.scalars import Duration, IntOrString, Quantity
 from neptune.api.schema import NotStructural
+from neptune.api.unstructured import PartialObjectMetadata, Unstructured
 
 __all__ = [
     "Atomic",
@@ -46,6 +47,7 @@ __all__ = [
     "NotStructural",
     "ObjectMeta",
     "OwnerReference",
+    "PartialObjectMetadata",
     "Quantity",
     "Reason",
     "Resource",
@@ -53,6 +55,7 @@ __all__ = [
     "ResourceList",
     "ResourceType",
     "Time",
+    "Unstructured",
     "crd_for",
     "get_condition",
     "set_condition",

@@ -3,7 +3,7 @@
 It works for any `neptune.api.meta.Resource` and names no kind. In the order of what stands on what:
 
 - `errors`: what an API server may answer.          - `sources`, `predicates`: what names keys, and which changes count.
-- `http`, `client`: requests.                       - `queue`: which key is next.
+- `http`, `query`, `writer`, `client`: requests.                  - `queue`: which key is next.
 - `watch`, `cache`: a copy that stays true.         - `controller`, `manager`: who calls your function, and when.
 
     async def reconcile(ctx, key):
@@ -16,7 +16,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 """
 
 from neptune.runtime.cache import Cache, Change, Informer
-from neptune.runtime.client import Client, Query, StatusWriter, WatchEvent
+from neptune.runtime.client import Client
 from neptune.runtime.controller import Context, Controller, RequeueAfter
 from neptune.runtime.errors import (
     AlreadyExists,
@@ -25,6 +25,7 @@ from neptune.runtime.errors import (
     BadRequest,
     Conflict,
     DecodeError,
+    FieldConflict,
     Forbidden,
     Gone,
     Invalid,
@@ -37,9 +38,11 @@ from neptune.runtime.errors import (
 )
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
+from neptune.runtime.query import Query, WatchEvent
 from neptune.runtime.queue import WorkQueue
 from neptune.runtime.sources import Keys, Mailbox, Source
 from neptune.runtime.watch import Snapshot
+from neptune.runtime.writer import StatusWriter, Writer
 
 __all__ = [
     "AlreadyExists",
@@ -53,6 +56,7 @@ __all__ = [
     "Context",
     "Controller",
     "DecodeError",
+    "FieldConflict",
     "Forbidden",
     "GenerationChanged",
     "Gone",
@@ -77,4 +81,5 @@ __all__ = [
     "Unauthorized",
     "WatchEvent",
     "WorkQueue",
+    "Writer",
 ]

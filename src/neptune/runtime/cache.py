@@ -16,8 +16,9 @@ from typing import Any, Generic, cast
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
-from neptune.runtime.client import Client, Query, describe
+from neptune.runtime.client import Client
 from neptune.runtime.errors import DecodeError, NotWatched
+from neptune.runtime.query import Query, describe
 from neptune.runtime.watch import Deleted, Listed, ListWatch, Snapshot, Stored, Update
 
 log = get_logger()

@@ -18,10 +18,11 @@ from typing import Any, Generic, TypeVar
 from neptune.api.meta import R, ResourceKey
 from neptune.clock import Clock
 from neptune.runtime.cache import Cache, Change
-from neptune.runtime.client import Client, Query, describe
+from neptune.runtime.client import Client
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
+from neptune.runtime.query import Query, describe
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
 

@@ -155,9 +155,15 @@ def _authorization(configuration: Any) -> str | None:
 class ApiSession:
     """Connections to one API server, opened on first use. Used from one event loop."""
 
-    def __init__(self, kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> None:
+    def __init__(
+        self,
+        kubeconfig: str | os.PathLike[str] | None = None,
+        context: str | None = None,
+        timeout_seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
+        self._timeout_seconds = timeout_seconds
         self._access: Access | None = None
         self._session: aiohttp.ClientSession | None = None
         self._sockets: WeakSet[socket.socket] = WeakSet()
@@ -191,25 +197,27 @@ class ApiSession:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
-        """Send one request and return the body of the answer, within `REQUEST_SECONDS` in all.
+        """Send one request and return the body of the answer, within `timeout_seconds` in all.
 
-        429 and 503 are repeated when the server says after how long; after a 401 the credentials are loaded anew. When
-        the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC 9112, 9.3.1).
+        429 and 5xx are repeated when the server says after how long, whatever the verb (as client-go); after a 401
+        the credentials are loaded anew. When the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC
+        9112, 9.3.1).
 
         Raises:
             ApiError: the server refused, or did not answer.
         """
-        headers = {"Content-Type": content_type} if body is not None else {}
+        headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 return await self._persist(method, path, params=params, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, idle_seconds: float
+        self, path: str, params: Mapping[str, str], *, idle_seconds: float, accept: str = JSON
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a GET that lasts, and give the lines of its answer.
 
@@ -218,8 +226,8 @@ class ApiSession:
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._answer("GET", path, params=params, timeout=timeout)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._answer("GET", path, params=params, timeout=timeout, headers={"Accept": accept})
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
         try:
@@ -238,7 +246,8 @@ class ApiSession:
                 async with self._in_flight, await self._answer(method, path, **arguments) as response:
                     return await response.read()
             except ApiError as refusal:
-                if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
+                again = refusal.status == 429 or refusal.status >= 500
+                if not again or refusal.retry_after is None or retries == 0:
                     raise
                 delay = refusal.retry_after
             retries -= 1
@@ -269,7 +278,7 @@ class ApiSession:
                 # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                headers={"User-Agent": f"neptune/{__version__}", "Accept": JSON},
+                headers={"User-Agent": f"neptune/{__version__}"},
             )
         headers = {**arguments.pop("headers", {}), **self._header}
         return await self._session.request(
@@ -357,7 +366,7 @@ class ApiSession:
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             advice = "check certificate-authority and tls-server-name in the kubeconfig"
         elif isinstance(error, TimeoutError):
-            advice = f"check that it is not overloaded (the limit is {REQUEST_SECONDS:.0f} s)"
+            advice = f"check that it is not overloaded (the limit is {self._timeout_seconds:g} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
         # aiohttp's own text has the address of an SSLContext in it.

@@ -20,7 +20,7 @@ from neptune.api.meta import R
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
-from neptune.runtime.client import Client, Query
+from neptune.runtime.client import Client
 from neptune.runtime.controller import (
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WORKERS,
@@ -31,6 +31,7 @@ from neptune.runtime.controller import (
 )
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
+from neptune.runtime.query import Query
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
 

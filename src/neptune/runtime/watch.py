@@ -27,8 +27,9 @@ from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import SettingsError
 from neptune.log import get_logger
-from neptune.runtime.client import Client, Query, decode, describe
+from neptune.runtime.client import Client
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Gone, NotFound, Unauthorized
+from neptune.runtime.query import Query, decode, describe
 
 INITIAL_DELAY_SECONDS = 0.8
 MAX_DELAY_SECONDS = 30.0
