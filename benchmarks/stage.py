@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import yaml
 
 from neptune.api import Dataset, DatasetSpec, ObjectMeta
 from neptune.cli.demo import CustomResourceDefinition
-from neptune.runtime import Client
+from neptune.runtime import Client, NotFound
 from neptune.testing.binaries import find_binaries
 from neptune.testing.envtest import ControlPlane
 
@@ -54,7 +55,7 @@ class Stage:
         client = Client(self.kubeconfig, field_manager="bench")
         try:
             await client.create(CustomResourceDefinition.from_dict(yaml.safe_load(CRD.read_text())))
-            await asyncio.sleep(2)  # the API server takes a moment to serve a new kind
+            await _served(client)
             yield client
         finally:
             await client.close()
@@ -71,3 +72,13 @@ class Stage:
                 await client.create(Dataset(metadata=meta, spec=spec))
 
         await asyncio.gather(*(create(index) for index in range(number)))
+
+
+async def _served(client: Client) -> None:
+    """Wait until the API server serves the new kind, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(NotFound):
+                await client.list(Dataset, NAMESPACE)
+                return
+            await asyncio.sleep(0.1)
