@@ -69,7 +69,7 @@ class ClusterRoleBinding(_Binding):
 
 
 async def grant(client: Client, user: str, rules: Sequence[Rule], namespace: str = "") -> None:
-    """Let a user do what the rules say, in the namespace or in the whole cluster, and nothing that an earlier call said.
+    """Let a user do what the rules say, in a namespace or the whole cluster, and nothing that an earlier call said.
 
     Raises:
         ApiError: the server refuses a role.
