@@ -44,7 +44,7 @@ class Client(Writer):
     """Reads and writes objects of one API server. Nothing is opened before the first request.
 
     Args:
-        kubeconfig: its path; by default found as `http.load_access` says.
+        kubeconfig: its path; by default found as `access.load_access` says.
         context: the context of the kubeconfig to use instead of its current one.
         field_manager: the name under which the server remembers who wrote which field.
         dry_run: the server checks every write, and stores none.
