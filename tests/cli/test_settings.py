@@ -154,7 +154,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_one(file: Path) 
         (b"\xff\xfe", "cannot read"),
         (b'broker = ["a"]', "broker wants one value"),
         (b"broker = {a = 1}", "broker wants one value"),
-        (b"workers = true", "workers: 'True' is not a whole number"),
+        (b"workers = true", "workers: 'True' is not a text or a number"),
         (b"zzz = 1", "unknown setting 'zzz': see prog config"),
     ],
 )

@@ -88,6 +88,7 @@ async def controller(
         clock or Time(),
         topic_prefix=DEFAULT_PREFIX,
         namespace=cluster.namespace,
+        workers=8,
     )
     stop = asyncio.Event()
     serving = asyncio.create_task(made.serve(stop))

@@ -13,11 +13,12 @@ from neptune.controllers.app import CloudController
 from neptune.controllers.dataset import downstream
 from neptune.errors import SettingsError
 from neptune.protocol.messages import DesiredObject
+from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import DEFAULT_PREFIX
 from neptune.runtime import Client
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, condition, controller, counted
-from tests.controllers.nodes import Node, Time, Voice, eventually, transport
+from tests.controllers.nodes import Node, Still, Time, Voice, eventually, transport
 
 
 async def test_a_dataset_is_pushed_counted_and_shown(cluster: Cluster, broker: BrokerCore) -> None:
@@ -45,8 +46,8 @@ async def test_a_dataset_is_pushed_counted_and_shown(cluster: Cluster, broker: B
 
 
 async def test_a_node_that_answers_at_once_costs_one_write(cluster: Cluster, broker: BrokerCore) -> None:
-    async with controller(cluster, broker) as cloud, Node(broker, "edge0"):
-        await eventually(lambda: cloud.link.state("edge0") is not None)
+    async with controller(cluster, broker, Still()) as cloud, Node(broker, "edge0"):
+        await eventually(lambda: cloud.link.state("edge0") is NodeState.ONLINE)
         made = await cluster.create()
         first = await cluster.until(lambda dataset: dataset.status.conditions)
         assert counted(3)(first), first.status
@@ -122,7 +123,7 @@ async def test_stopping_tells_the_nodes_and_leaves_nothing_running(cluster: Clus
 
 @pytest.fixture
 def make(client: Client, broker: BrokerCore) -> Callable[[Client], CloudController]:
-    return lambda by: CloudController(by, transport(broker, "cloud"), Time(), topic_prefix=DEFAULT_PREFIX)
+    return lambda by: CloudController(by, transport(broker, "cloud"), Time(), topic_prefix=DEFAULT_PREFIX, workers=8)
 
 
 async def test_a_cancelled_controller_leaves_nothing_running(

@@ -201,3 +201,10 @@ def _touched(path: Path) -> Path:
 def _is_open(path: Path) -> bool:
     found: Callable[[Path], bool] = lambda fd: fd.is_symlink() and os.path.realpath(fd) == str(path)  # noqa: E731
     return any(found(fd) for fd in Path("/proc/self/fd").iterdir())
+
+
+async def test_an_error_that_nobody_thought_of_is_the_problem_of_its_own_dataset(tmp_path: Path) -> None:
+    async with monitoring(tmp_path / "nul\0") as (monitor, heard):
+        monitor.put(dataset(str(tmp_path / "a.txt")))
+        await eventually(lambda: heard.reason() == "ReadFailed")
+        assert "ValueError" in heard.reports[-1].conditions[0].message

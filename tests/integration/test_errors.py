@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -164,6 +165,18 @@ def test_two_agents_of_one_name_are_told_so_and_the_one_that_stays_is_believed(r
     other.stop(seconds=10)
     running.append("data.txt", "3\n")
     running.expect_samples("data", 3)
+
+
+def test_a_forged_goodbye_does_not_put_a_live_node_offline(running: World) -> None:
+    running.apply("data", running.write("data.txt", "1\n"), "edge0")
+    running.expect_samples("data", 1)
+    far = 2**53
+    for online in (True, False):
+        body = {"online": online, "connection": 1}
+        message = {"v": 1, "type": "presence", "event_id": "x", "timestamp": 1, "node_epoch": far, "body": body}
+        running.publish("$hw/events/node/edge0/neptune/presence", json.dumps(message))
+    running.append("data.txt", "2\n")
+    running.expect_samples("data", 2)
 
 
 def test_an_agent_that_lost_its_disk_starts_over(running: World) -> None:

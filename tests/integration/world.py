@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.publish
+
 from neptune.testing.processes import Process
 from tests.support.kubectl import KubectlError, kubectl
 from tests.support.mosquitto import Mosquitto
@@ -73,6 +75,10 @@ class World:
         """Run a program to its end."""
         executable = Path(sys.executable).with_name(program)
         return subprocess.run([executable, *flags], capture_output=True, text=True, timeout=60, check=False)
+
+    def publish(self, topic: str, payload: str) -> None:
+        """Publish as anybody may on a broker without an access list."""
+        paho.mqtt.publish.single(topic, payload, qos=1, hostname="127.0.0.1", port=self.broker.port)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

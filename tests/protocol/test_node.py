@@ -377,3 +377,9 @@ def echo(node_epoch: int) -> Received:
     """Return verdicts on nothing from a cloud that has heard of this epoch."""
     payload = messages.encode(Header("e", 0, cloud_epoch=1, node_epoch=node_epoch), StatusResult(()))
     return raw(TOPICS.node(NODE, Verb.STATUS_RESULT), payload)
+
+
+def test_node_that_is_asked_whether_it_is_there_answers_with_a_question() -> None:
+    link = a_live_link()
+    actions = link.received(to_node(Verb.UPDATED, Updated((), ()), seq=11), 5.0, 0)
+    assert question([*actions, *link.tick(5.0 + ROLL_CALL_SECONDS, 0)])

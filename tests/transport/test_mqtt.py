@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import subprocess
 import sys
 import time
@@ -89,8 +90,33 @@ async def test_tls_works_with_the_right_authority_and_names_the_wrong_one(
         assert len((await received(right)).payload) == 200_000
     wrong = make_transport(port, url="mqtts://127.0.0.1:{port}", ca_file=other.ca)
     assert "TLS verification failed" in await failure(wrong)
-    missing = make_transport(port, url="mqtts://127.0.0.1:{port}", ca_file=tmp_path / "missing.pem")
-    assert "No such file" in await failure(missing)
+
+
+def test_tls_files_that_cannot_be_used_are_refused_by_their_names(tmp_path: Path) -> None:
+    files = write_certificates(tmp_path / "right")
+    junk, missing = tmp_path / "junk.pem", tmp_path / "missing.pem"
+    junk.write_text("not PEM")
+    url = "mqtts://127.0.0.1:8883"
+    for given, named in (
+        ({"ca_file": missing}, missing),
+        ({"ca_file": junk}, junk),
+        ({"ca_file": files.ca, "cert_file": junk}, junk),
+        ({"cert_file": files.server_certificate, "key_file": missing}, missing),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(str(named))):
+            MqttTransport(MqttSettings(url=url, client_id="edge0", **given))
+    with pytest.raises(SettingsError, match="mqtts://"):
+        MqttSettings(url="mqtt://127.0.0.1", client_id="edge0", ca_file=files.ca)
+
+
+async def test_a_tls_file_that_goes_wrong_later_is_named_and_waited_for(
+    start_mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    files = write_certificates(tmp_path / "right")
+    tls = f"cafile {files.ca}\ncertfile {files.server_certificate}\nkeyfile {files.server_key}\nallow_anonymous true\n"
+    transport = make_transport(start_mosquitto(config=tls).port, url="mqtts://127.0.0.1:{port}", ca_file=files.ca)
+    files.ca.unlink()
+    assert str(files.ca) in await failure(transport)
 
 
 @pytest.mark.parametrize("protocol", [5, 4])

@@ -11,15 +11,16 @@ from neptune.cli import broker, edge_settings
 from neptune.cli.main import run_program
 from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole
 from neptune.clock import SystemClock
-from neptune.controllers.app import DEFAULT_WORKERS, CloudController
-from neptune.runtime import Client
 
+#: Reconciles of each kind that run at a time: what one API server answers without queueing.
+DEFAULT_WORKERS = 8
 SETTINGS = (
     *BROKER,
     Setting("client-id", "this controller's name at the broker (default: neptune-cloud-HOSTNAME)"),
     Setting("kubeconfig", "how to reach the API server (default: as kubectl, or as a pod)", metavar="FILE"),
     Setting("context", "the context in that file (default: its current one)"),
     Setting("namespace", "serve the objects of one namespace (default: of all)"),
+    Setting("listen", "HOST:PORT of /livez, /readyz and /metrics (default: none)", metavar="ADDRESS"),
     Setting("workers", "reconciles that run at a time, in each direction", DEFAULT_WORKERS, whole(1, 1000), "N"),
     *LOGGING,
 )
@@ -30,6 +31,7 @@ PROGRAM = Program(
     SETTINGS,
     epilog="Each flag is also a variable (--log-level: NEPTUNE_LOG_LEVEL) and a key in the TOML file.",
     also_known=edge_settings.SETTINGS,
+    extra="cloud",
 )
 
 
@@ -39,6 +41,10 @@ def main() -> None:
 
 
 async def _serve(values: Values, stop: asyncio.Event) -> None:
+    # Here, so that a node's installation, which lacks what they import, gets one line that says so.
+    from neptune.controllers.app import CloudController  # noqa: PLC0415
+    from neptune.runtime import Client  # noqa: PLC0415
+
     client_id = values["client-id"] or f"neptune-cloud-{socket.gethostname()}"
     transport = broker.transport(values, client_id)
     client = Client(values["kubeconfig"], context=values["context"])
@@ -49,6 +55,7 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
         topic_prefix=values["topic-prefix"],
         namespace=values["namespace"] or "",
         workers=values["workers"],
+        listen=values["listen"] or "",
     )
     # Before nodes hear of a cloud that could not serve them.
     await client.connect()

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -27,7 +28,7 @@ from neptune.api import (
     crd_for,
     get_condition,
 )
-from neptune.cli.main import DONE
+from neptune.cli.main import DONE, FAILED
 from neptune.cli.stage import Stage, stage
 from neptune.errors import NeptuneError
 from neptune.runtime import NotFound
@@ -67,24 +68,31 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         WrongNumber: the API server shows another number than the files hold.
     """
-    try:
-        return asyncio.run(_main(keep=options.keep))
-    except asyncio.CancelledError:  # SIGTERM
-        return DONE
+    return asyncio.run(_main(keep=options.keep))
 
 
 async def _main(*, keep: bool) -> int:
-    myself = asyncio.current_task()
-    assert myself is not None  # noqa: S101 - a coroutine that runs is in a task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, myself.cancel)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with tempfile.TemporaryDirectory(prefix="neptune-demo-") as folder:
         async with stage(Path(folder)) as built:
-            await Play(built).play()
-            if keep:
-                print(f"\nStill running; try it, and end it with Ctrl-C:\n  export KUBECONFIG={built.kubeconfig}")
-                print(f"  kubectl get datasets -w        # and add lines to {built.data}/reviews.txt")
-                print(f"  mosquitto_sub -p {built.broker.port} -v -t '$hw/events/#'")
-                await asyncio.Event().wait()
+            play = asyncio.create_task(Play(built).play())
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait([play, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if not play.done():
+                    print("\nStopped before the end.", file=sys.stderr)
+                    return FAILED
+                await play
+                if keep:
+                    print(f"\nStill running; try it, and end it with Ctrl-C:\n  export KUBECONFIG={built.kubeconfig}")
+                    print(f"  kubectl get datasets -w        # and add lines to {built.data}/reviews.txt")
+                    print(f"  mosquitto_sub -p {built.broker.port} -v -t '$hw/events/#'")
+                    await stopped
+            finally:
+                for task in (play, stopped):
+                    task.cancel()
+                await asyncio.gather(play, stopped, return_exceptions=True)
     return DONE
 
 

@@ -35,6 +35,9 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
         chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
         log.configure(level=values["log-level"], json=chosen)
         return asyncio.run(_until_stopped(values, serve))
+    except ModuleNotFoundError as error:
+        print(f"{program.name} needs {error.name}: pip install 'neptune-edge[{program.extra}]'", file=sys.stderr)
+        return BAD_SETTINGS
     except SettingsError as error:
         # One line: a YAML or TLS library's part of the text may have several.
         print(f"{program.name}: {' '.join(str(error).split())}", file=sys.stderr)

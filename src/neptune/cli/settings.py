@@ -155,6 +155,8 @@ class Program:
     version: str
     settings: Sequence[Setting]
     epilog: str = ""
+    #: The extra that installs what the program imports.
+    extra: str = "all"
     #: Settings of the sibling programs, whose variables may be set on the same machine.
     also_known: Sequence[Setting] = field(default_factory=tuple)
 
@@ -251,6 +253,8 @@ def _hint(name: str, known: Sequence[str], otherwise: str) -> str:
 def _parsed(setting: Setting, given: Any, place: str) -> Any:
     if setting.repeated:
         items = given if isinstance(given, list) else [given]
+        if not items:
+            raise SettingsError(f"{place} is an empty list: leave it out, or name one at least")
         return tuple(_parsed_one(setting, item, place) for item in items)
     return _parsed_one(setting, given, place)
 
@@ -258,6 +262,9 @@ def _parsed(setting: Setting, given: Any, place: str) -> Any:
 def _parsed_one(setting: Setting, given: Any, place: str) -> Any:
     if isinstance(given, (list, dict)):
         raise SettingsError(f"{place} wants one value")
+    # TOML knows numbers, and a number is as good as its text; a yes or a date is a mistake.
+    if isinstance(given, bool) or not isinstance(given, (str, int, float)):
+        raise SettingsError(f"{place}: {_shown(given)!r} is not a text or a number")
     try:
         return setting.parse(str(given))
     except ValueError as error:

@@ -21,9 +21,6 @@ from neptune.protocol.topics import Topics
 from neptune.runtime import Cache, Client, Keys, Manager, Predicate, Query
 from neptune.transport import Transport
 
-#: Reconciles of each kind that run at a time: what one API server answers without queueing.
-DEFAULT_WORKERS = 8
-
 
 class CloudController:
     """All parts of one cloud controller.
@@ -33,6 +30,7 @@ class CloudController:
         transport: the way to the nodes; opened and closed here.
         topic_prefix: where topics begin, as the nodes have it.
         workers: reconciles of each direction that run at a time.
+        listen: `HOST:PORT` of probes and metrics; empty for none.
     """
 
     def __init__(
@@ -43,9 +41,10 @@ class CloudController:
         *,
         topic_prefix: str,
         namespace: str = "",
-        workers: int = DEFAULT_WORKERS,
+        workers: int,
+        listen: str = "",
     ) -> None:
-        self.manager = Manager(client, clock=clock)
+        self.manager = Manager(client, clock=clock, listen=listen)
         cache = self.manager.cache
         cache.watch(Dataset, namespace)
         cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from neptune.clock import Clock
 from neptune.edge.counting import Checkpoint, FileCount, Look, Target, look
-from neptune.edge.problems import Problem
+from neptune.edge.problems import Problem, unexpected
 from neptune.edge.results import Result
 from neptune.edge.schedule import News, Schedule, Ticket
 from neptune.edge.threads import in_thread
@@ -87,6 +87,8 @@ class Monitor:
                 while outcome is None and self._schedule.is_current(ticket):
                     outcome = await in_thread(count.step, _STEP_SECONDS)
                     self._schedule.progressed(ticket, *count.progress)
+            except Exception as error:  # noqa: BLE001  # as with a look
+                outcome = unexpected(error)
             finally:
                 count.close()
         if outcome is not None:
@@ -120,4 +122,11 @@ class Monitor:
 
 
 def _look_at(tickets: Sequence[Ticket], roots: Sequence[str]) -> list[Look]:
-    return [look(ticket.url, ticket.format, roots, ticket.known) for ticket in tickets]
+    return [_look_at_one(ticket, roots) for ticket in tickets]
+
+
+def _look_at_one(ticket: Ticket, roots: Sequence[str]) -> Look:
+    try:
+        return look(ticket.url, ticket.format, roots, ticket.known)
+    except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
+        return Look(None, unexpected(error))

@@ -69,21 +69,41 @@ def _path_of_file_url(url: str) -> str | Problem:
 def resolve(url: object, roots: Sequence[str]) -> str | Problem:
     """Return the path that `url` names, without symbolic links and `..`, when it lies below one of `roots`.
 
-    The roots are resolved as well, each time: a root may be a link or a mount that comes later.
+    The roots are resolved as well, each time: a root may be a link or a mount that comes later. A path whose very
+    words lead out is not followed at all, and where a link leads is not told: what lies outside is nobody's business.
     """
     path = path_of(url)
     if isinstance(path, Problem):
         return path
-    real = os.path.realpath(path)
-    if any(_is_below(real, os.path.realpath(root)) for root in roots):
+    tops = [top for root in roots for top in (os.path.normpath(root), _real_root(root))]
+    if not _is_below_one(os.path.normpath(path), tops):
+        return Problem(
+            Reason.OUTSIDE_ROOTS,
+            f"{shown(path)} is outside the agent's roots ({shown(', '.join(roots))}): "
+            f"start edge-agent with --root {shown(str(Path(os.path.normpath(path)).parent))}",
+        )
+    try:
+        real = os.path.realpath(path)
+    except OSError as error:  # a link that may not be read, or one that was replaced meanwhile
+        return problem_of(error, path)
+    if _is_below_one(real, tops):
         return real
-    name = shown(path) if real == os.path.normpath(path) else f"{shown(path)} leads to {shown(real)}, which"
-    verb = "is" if real == os.path.normpath(path) else "lies"
     return Problem(
         Reason.OUTSIDE_ROOTS,
-        f"{name} {verb} outside the agent's roots ({shown(', '.join(roots))}): "
-        f"start edge-agent with --root {shown(str(Path(real).parent))}",
+        f"{shown(path)} is a link that leads outside the agent's roots ({shown(', '.join(roots))}): "
+        "start edge-agent with --root and the folder that it leads to",
     )
+
+
+def _real_root(root: str) -> str:
+    try:
+        return os.path.realpath(root)
+    except OSError:  # such a root holds nothing that could be read
+        return os.path.normpath(root)
+
+
+def _is_below_one(path: str, tops: Sequence[str]) -> bool:
+    return any(_is_below(path, top) for top in tops)
 
 
 def _is_below(path: str, root: str) -> bool:

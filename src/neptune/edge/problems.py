@@ -61,6 +61,13 @@ def problem_of(error: OSError, path: str) -> Problem:
     return Problem(Reason.READ_FAILED, f"{name} cannot be read: {cause}; trying again")
 
 
+def unexpected(error: Exception) -> Problem:
+    """Return the problem of an error that nobody thought of."""
+    return Problem(
+        Reason.READ_FAILED, shown(f"{type(error).__name__}: {error}; this is a fault of edge-agent, report it")
+    )
+
+
 def not_a_file(path: str, kind: str) -> Problem:
     """Return the problem of a path that names something else."""
     return Problem(Reason.NOT_A_FILE, f"{shown(path)} is {kind}: give the path of a regular file")

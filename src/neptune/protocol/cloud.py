@@ -102,7 +102,7 @@ class CloudLink:
             return [*self._refuse(node, verb, error, timestamp), *self._drop(node, str(error))]
         match verb, body:
             case Verb.PRESENCE, Presence():
-                return self._on_presence(node, header, body, now)
+                return self._on_presence(node, header, body, now, timestamp)
             case Verb.GET, Get():
                 return [*self._heard(node, header, now), *self._answer(node, header, timestamp)]
             case Verb.STATUS_UPDATE, StatusUpdate():
@@ -134,17 +134,22 @@ class CloudLink:
             for batch in messages.batches(verdicts)
         ]
 
-    def _on_presence(self, node: str, header: Header, body: Presence, now: float) -> list[Action]:
+    def _on_presence(self, node: str, header: Header, body: Presence, now: float, timestamp: int) -> list[Action]:
         if not body.online:
             changed = self.presence.gone(node, header.node_epoch, body.connection, now)
-        else:
-            changed = self.presence.alive(node, header.node_epoch, body.connection, now, will_epoch=body.will_epoch)
-            # A new connection may be of a mended agent: what is wrong with this one is said anew.
-            self._warned = {warned for warned in self._warned if warned[0] != node}
+            # A will may be late, or forged where the broker has no access list: a node that is there answers.
+            return [*self._changed(node, changed), self._updated(node, Updated((), ()), timestamp)]
+        changed = self.presence.alive(node, header.node_epoch, body.connection, now, will_epoch=body.will_epoch)
+        # A new connection may be of a mended agent: what is wrong with this one is said anew.
+        self._warned = {warned for warned in self._warned if warned[0] != node}
+        return self._changed(node, changed)
+
+    @staticmethod
+    def _changed(node: str, changed: bool) -> list[Action]:
         return [PresenceChanged(node)] if changed else []
 
     def _heard(self, node: str, header: Header, now: float) -> list[Action]:
-        return [PresenceChanged(node)] if self.presence.heard(node, header.node_epoch, now) else []
+        return self._changed(node, self.presence.heard(node, header.node_epoch, now))
 
     def _answer(self, node: str, request: Header, timestamp: int) -> list[Action]:
         if not self.is_ready:

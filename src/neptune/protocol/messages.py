@@ -144,7 +144,7 @@ class GetResult:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """Objects that changed, and uids that a node should forget."""
+    """Objects that changed, and uids that a node should forget. Without either it asks whether the node is there."""
 
     TYPE: ClassVar[str] = "desired.updated"
     objects: tuple[DesiredObject, ...]

@@ -236,7 +236,8 @@ class NodeLink:
 
     def _on_update(self, header: Header, body: Updated, now: float, timestamp: int) -> list[Action]:
         change = self.desired.update(header, body)
-        if change is None:
+        # An update of nothing asks whether the node is there: a question is the answer.
+        if change is None or not (body.objects or body.deleted):
             self._ask_soon(now)
             return self.tick(now, timestamp)
         self._forget(change)

@@ -25,7 +25,7 @@ from typing import Any, Literal, Self
 import aiohttp
 from aiohttp import web
 
-from neptune.runtime.http import load_access
+from neptune.runtime.access import load_access
 
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "*"]
 

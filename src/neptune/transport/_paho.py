@@ -25,6 +25,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.transport import _reasons
 from neptune.transport.base import Message, Published, Received, TransportError
@@ -261,6 +262,8 @@ class PahoConnection:
                 self._client.connect(settings.host, settings.port, settings.keepalive_seconds)
             while not self._aborted and self._client.loop() == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
+        except SettingsError as error:  # a TLS file went wrong since the start
+            self._post(self._end, str(error))
         except (OSError, ValueError) as error:
             self._post(self._end, _reasons.unreachable(settings, error))
         except Exception as error:  # noqa: BLE001 - a fault in paho ends this connection, not the transport
@@ -364,8 +367,6 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
+    context = settings.tls_context()
     context.sslsocket_class = _TlsSocket
-    if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
     return context

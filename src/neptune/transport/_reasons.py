@@ -26,7 +26,7 @@ _REFUSALS = {
     132: "it does not speak this version of MQTT: set protocol to {other}",
     133: "it does not accept the client id {client_id!r}",
     134: "bad user name or password",
-    135: "not authorised: check the user name, the password and the rights of user {username!r}",
+    135: "not authorised: check the user name, the password and the rights of {user}",
     136: "it is not available at the moment",
     137: "it is busy",
     138: "this client is banned",
@@ -47,7 +47,11 @@ def refused_connect(settings: MqttSettings, reason: Reason) -> str:
     """Say why the broker answered our CONNECT with a refusal."""
     other = "4 (MQTT 3.1.1)" if settings.protocol == 5 else "5"
     text = _REFUSALS.get(reason.value, str(reason))
-    text = text.format(other=other, client_id=settings.client_id, username=settings.username)
+    text = text.format(
+        other=other,
+        client_id=settings.client_id,
+        user=f"user {settings.username!r}" if settings.username else "a client without a user name",
+    )
     return f"broker {settings.address} refused the connection: {text}"
 
 
@@ -57,7 +61,7 @@ def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str
     if by_broker and reason.value == _TAKEN_OVER:
         return (
             f"another client with id {client_id!r} took over the connection to {broker}: "
-            "is another agent using this node name?"
+            "is another agent using this node name, or another controller this client id?"
         )
     if by_broker:
         return f"{broker} closed the connection: {reason}{f' ({text})' if text else ''}"
@@ -70,7 +74,7 @@ def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str
     # a take-over may look like any other loss.
     return (
         f"connection to {broker} was lost; if that repeats, "
-        f"another agent may be using this node name (client id {client_id!r})"
+        f"another agent may be using this node name, or another controller this client id ({client_id!r})"
     )
 
 

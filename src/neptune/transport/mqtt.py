@@ -42,7 +42,13 @@ class MqttTransport:
     """Implements the port `neptune.transport.Transport` by paho-mqtt."""
 
     def __init__(self, settings: MqttSettings, *, rng: Random | None = None) -> None:
-        """Start nothing yet. `rng` spreads the retries; a seeded one makes them repeatable."""
+        """Start nothing yet. `rng` spreads the retries; a seeded one makes them repeatable.
+
+        Raises:
+            SettingsError: a TLS file cannot be used. Later a file that went wrong is a reason to try again.
+        """
+        if settings.tls:
+            settings.tls_context()
         self._settings = settings
         self._retry = Retry(settings.retry, rng or Random())  # noqa: S311 - jitter, no secret
         self._inbox = Inbox(limit=settings.max_queued_messages)

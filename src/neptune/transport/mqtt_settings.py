@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,32 @@ class MqttSettings:
             raise SettingsError(f"keepalive {self.keepalive_seconds} s: must lie between 1 and 65535")
         if self.key_file is not None and self.cert_file is None:
             raise SettingsError("client key without a certificate: give both, or neither")
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise SettingsError(f"TLS files are given, but {self.url} is not encrypted: write mqtts://HOST:PORT")
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return what TLS needs, from the files as they are now.
+
+        Raises:
+            SettingsError: a file cannot be read, or is not what it should be; the text names it.
+        """
+        for path in (self.ca_file, self.cert_file, self.key_file):
+            if path is not None:
+                try:
+                    path.read_bytes()
+                except OSError as error:
+                    raise SettingsError(f"cannot read the TLS file {path}: {error.strerror}") from error
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError as error:
+            raise SettingsError(f"{self.ca_file} holds no certificates of authorities in PEM form") from error
+        if self.cert_file is not None:
+            try:
+                context.load_cert_chain(self.cert_file, self.key_file)
+            except ssl.SSLError as error:
+                files = f"{self.cert_file} and {self.key_file or self.cert_file}"
+                raise SettingsError(f"{files} are not a certificate in PEM form and its key") from error
+        return context
 
     @property
     def host(self) -> str:
