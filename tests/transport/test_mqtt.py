@@ -97,12 +97,13 @@ def test_tls_files_that_cannot_be_used_are_refused_by_their_names(tmp_path: Path
     junk, missing = tmp_path / "junk.pem", tmp_path / "missing.pem"
     junk.write_text("not PEM")
     url = "mqtts://127.0.0.1:8883"
-    for given, named in (
+    cases: tuple[tuple[dict[str, Any], Path], ...] = (
         ({"ca_file": missing}, missing),
         ({"ca_file": junk}, junk),
         ({"ca_file": files.ca, "cert_file": junk}, junk),
         ({"cert_file": files.server_certificate, "key_file": missing}, missing),
-    ):
+    )
+    for given, named in cases:
         with pytest.raises(SettingsError, match=re.escape(str(named))):
             MqttTransport(MqttSettings(url=url, client_id="edge0", **given))
     with pytest.raises(SettingsError, match="mqtts://"):
