@@ -5,7 +5,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 - `errors`: what an API server may answer.          - `sources`, `mappers`, `predicates`: what names keys, and when.
 - `http`, `client`: requests.                       - `queue`: which key is next.
 - `watch`, `cache`: a copy that stays true.         - `context`, `controller`, `manager`: who calls your function.
-- `owners`, `finalizers`: whose an object is, and what happens before it goes.
+- `owners`, `finalizers`: whose an object is, and what happens before it goes.     - `leader`: which replica works.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -38,6 +38,7 @@ from neptune.runtime.errors import (
     Unauthorized,
 )
 from neptune.runtime.finalizers import Finalizer
+from neptune.runtime.leader import LeaderElection, LeadershipLost
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
@@ -66,6 +67,8 @@ __all__ = [
     "Informer",
     "Invalid",
     "Keys",
+    "LeaderElection",
+    "LeadershipLost",
     "Mailbox",
     "Manager",
     "Mapper",

@@ -1,9 +1,11 @@
 """Owns a program's controllers: starts what they stand on before them, and stops it after them.
 
-Invariant: nothing reconciles before every cache holds its first list, and everything is stopped inside a deadline.
-An API server that is away is waited for; it never ends the program.
+Invariant: nothing reconciles before every cache holds its first list and, with leader election, before this replica
+leads; everything is stopped inside a deadline, and before another replica can lead. An API server that is away is
+waited for; it never ends the program, unless it cost the leadership.
 
-    start:  probes, caches, (synced), runnables, sources, workers      stop:  workers, runnables, caches, probes, client
+    start:  probes, caches, (synced), (leading), runnables, sources, workers
+    stop:   workers, runnables, lease given back, caches, probes, client
 
 Neighbours: `controller`, `cache` and `client` are its parts; a program or a test owns it.
 """
@@ -30,6 +32,7 @@ from neptune.runtime.controller import (
     controller_name,
     watch,
 )
+from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
@@ -57,6 +60,11 @@ class Manager:
         listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
         clock: the time, for tests.
         stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
+        leader_election: of several replicas let one work. The caches of the others are warm and their `/readyz` is
+            good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
+
+    Raises:
+        SettingsError: there is no namespace for the lease, or `listen` makes no sense.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Manager:
         listen: str = "",
         clock: Clock | None = None,
         stop_seconds: float = STOP_SECONDS,
+        leader_election: LeaderElection | None = None,
     ) -> None:
         self._owns_client = client is None
         self.client = client or Client(kubeconfig)
@@ -77,6 +86,9 @@ class Manager:
         #: Named conditions of `/readyz`; add your own.
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
+        self._elector = (
+            LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
+        )
         self._stop_seconds = stop_seconds
         self._names: set[str] = set()
         self._log = get_logger()
@@ -131,7 +143,10 @@ class Manager:
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
-        """Run an async function, or an object with `async run()`, from when the caches are synced until the stop."""
+        """Run an async function, or an object with `async run()`, from when the caches are synced until the stop.
+
+        With leader election it runs on the leader alone, and from when that leads.
+        """
         run = runnable if callable(runnable) else runnable.run
         self._runnables.append((getattr(runnable, "__qualname__", type(runnable).__qualname__), run))
 
@@ -140,6 +155,7 @@ class Manager:
 
         Raises:
             SettingsError: there is no usable kubeconfig.
+            LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
         asyncio.run(self._run())
@@ -159,7 +175,9 @@ class Manager:
         await self.serve()
 
     async def start(self) -> None:
-        """Start in the running loop and return once the workers work; for as long as the server is away.
+        """Start in the running loop and return once the workers work.
+
+        That takes for as long as the server is away, or another replica leads.
 
         Raises:
             SettingsError: there is no usable kubeconfig.
@@ -191,12 +209,13 @@ class Manager:
 
         Raises:
             SettingsError: there is no usable kubeconfig.
+            LeadershipLost: another replica leads now or soon. All work was stopped.
             Exception: whatever a runnable raised.
         """
         loop = asyncio.get_running_loop()
         context = Context(self.client, self.cache, self._clock, self._log, loop)
         controllers: list[Controller[Any]] = []
-        parts: dict[str, list[asyncio.Task[None]]] = {"caches": [], "runnables": [], "workers": []}
+        parts: dict[str, list[asyncio.Task[None]]] = {"caches": [], "leader": [], "runnables": [], "workers": []}
         try:
             await self.client.connect()
             controllers += [plan(context) for plan in self._plans]
@@ -205,13 +224,32 @@ class Manager:
                 await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
             synced = loop.create_task(self.cache.wait_synced(), name="first lists")
-            if await self._first_of(synced, parts):
+            if await self._first_of(synced, parts) and await self._lead(controllers, parts):
                 self._start_rest(controllers, parts)
                 self._log.info("started", controllers=[controller.name for controller in controllers])
                 self._started.set()
                 await self._first_of(None, parts)
         finally:
             await self._stop(controllers, parts)
+
+    async def _lead(self, controllers: list[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> bool:
+        """Wait until this replica leads; tell whether it does, or is to stop."""
+        if self._elector is None:
+            return True
+        loop = asyncio.get_running_loop()
+        if not await self._first_of(loop.create_task(self._elector.acquire(), name="election"), parts):
+            return False
+
+        def stop_work() -> None:
+            self._stop_seconds = min(self._stop_seconds, elector.stop_seconds)
+            for controller in controllers:
+                controller.abort()
+            for task in parts["runnables"]:
+                task.cancel()
+
+        elector = self._elector
+        parts["leader"].append(loop.create_task(elector.hold(stop_work), name="leader"))
+        return True
 
     def _start_rest(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
         loop = asyncio.get_running_loop()
@@ -232,7 +270,8 @@ class Manager:
             while stopping in pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # as runnables are when the leadership is lost
+                        task.result()
                 if awaited in done:
                     return True
             return False
@@ -251,13 +290,22 @@ class Manager:
         for controller in controllers:
             controller.drain()
         await self._finish(parts["workers"], deadline, cancel=False)
-        for tasks in (parts["workers"], parts["runnables"], parts["caches"]):
+        for tasks in (parts["workers"], parts["runnables"], parts["leader"]):
             await self._finish(tasks, deadline, cancel=True)
+        if self._elector:
+            await self._release(self._elector, [*parts["workers"], *parts["runnables"]])
+        await self._finish(parts["caches"], deadline, cancel=True)
         if self._probes:
             await self._probes.stop()
         if self._owns_client:
             await self.client.close()
         self._log.info("stopped")
+
+    async def _release(self, elector: LeaderElector, work: list[asyncio.Task[None]]) -> None:
+        if all(task.done() for task in work):
+            await elector.release()
+        else:
+            self._log.warning("lease kept until it lapses, since some work does not stop")
 
     async def _finish(self, tasks: list[asyncio.Task[None]], deadline: float, *, cancel: bool) -> None:
         running = [task for task in tasks if not task.done()]
