@@ -6,6 +6,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 - `http`, `client`: requests.                       - `queue`: which key is next.
 - `watch`, `cache`: a copy that stays true.         - `context`, `controller`, `manager`: who calls your function.
 - `owners`, `finalizers`: whose an object is, and what happens before it goes.     - `leader`: which replica works.
+- `events`: what people are told.                   - `watchdog`: whose function blocks the loop.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -37,6 +38,7 @@ from neptune.runtime.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from neptune.runtime.events import Events
 from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.leader import LeaderElection, LeadershipLost
 from neptune.runtime.manager import Manager, Runnable
@@ -60,6 +62,7 @@ __all__ = [
     "Context",
     "Controller",
     "DecodeError",
+    "Events",
     "Finalizer",
     "Forbidden",
     "GenerationChanged",

@@ -5,7 +5,7 @@ leads; everything is stopped inside a deadline, and before another replica can l
 waited for; it never ends the program, unless it cost the leadership.
 
     start:  probes, caches, (synced), (leading), runnables, sources, workers
-    stop:   workers, runnables, lease given back, caches, probes, client
+    stop:   workers, runnables, lease given back, events, caches, probes, client
 
 Neighbours: `controller`, `cache` and `client` are its parts; a program or a test owns it.
 """
@@ -30,17 +30,22 @@ from neptune.runtime.controller import (
     Controller,
     as_query,
     controller_name,
+    reconciling,
     watch,
 )
+from neptune.runtime.events import EventRecorder, Events
 from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
+from neptune.runtime.watchdog import Watchdog
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
 STOP_SECONDS = 30.0
+#: For the last events, which are for people and hold nothing up.
+FLUSH_SECONDS = 2.0
 
 
 class Runnable(Protocol):
@@ -90,9 +95,8 @@ class Manager:
             LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
         )
         self._stop_seconds = stop_seconds
-        self._names: set[str] = set()
         self._log = get_logger()
-        self._plans: list[Callable[[Context], Controller[Any]]] = []
+        self._plans: dict[str, Callable[[Context], Controller[Any]]] = {}
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
@@ -120,26 +124,23 @@ class Manager:
         """
         query = as_query(cls)
         name = name or controller_name(query)
-        if name in self._names:
+        if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
-        self._names.add(name)
         watches = watches or {}
         for each in (query, *owns, *watches):
             watch(self.cache, each)
-        self._plans.append(
-            lambda context: Controller(
-                context,
-                query,
-                reconcile,
-                name,
-                self.metrics,
-                workers=workers,
-                predicates=predicates,
-                owns=owns,
-                watches=watches,
-                sources=sources,
-                timeout_seconds=timeout_seconds,
-            )
+        self._plans[name] = lambda context: Controller(
+            context,
+            query,
+            reconcile,
+            name,
+            self.metrics,
+            workers=workers,
+            predicates=predicates,
+            owns=owns,
+            watches=watches,
+            sources=sources,
+            timeout_seconds=timeout_seconds,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
@@ -213,16 +214,24 @@ class Manager:
             Exception: whatever a runnable raised.
         """
         loop = asyncio.get_running_loop()
-        context = Context(self.client, self.cache, self._clock, self._log, loop)
+        recorder = EventRecorder(self.client, self._clock, self.metrics, loop)
         controllers: list[Controller[Any]] = []
-        parts: dict[str, list[asyncio.Task[None]]] = {"caches": [], "leader": [], "runnables": [], "workers": []}
+        parts: dict[str, list[asyncio.Task[None]]] = {
+            "caches": [],
+            "events": [],
+            "leader": [],
+            "runnables": [],
+            "workers": [],
+        }
         try:
             await self.client.connect()
-            controllers += [plan(context) for plan in self._plans]
+            controllers += [plan(self._context(recorder, name)) for name, plan in self._plans.items()]
             self.ready["workers"] = lambda: _stuck(controllers) or True
             if self._probes:
                 await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
+            parts["caches"].append(loop.create_task(Watchdog(reconciling).run(), name="watchdog"))
+            parts["events"].append(loop.create_task(recorder.run(), name="events"))
             synced = loop.create_task(self.cache.wait_synced(), name="first lists")
             if await self._first_of(synced, parts) and await self._lead(controllers, parts):
                 self._start_rest(controllers, parts)
@@ -230,7 +239,11 @@ class Manager:
                 self._started.set()
                 await self._first_of(None, parts)
         finally:
-            await self._stop(controllers, parts)
+            await self._stop(controllers, recorder, parts)
+
+    def _context(self, recorder: EventRecorder, name: str) -> Context:
+        loop = asyncio.get_running_loop()
+        return Context(self.client, self.cache, self._clock, self._log, loop, Events(recorder, name))
 
     async def _lead(self, controllers: list[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> bool:
         """Wait until this replica leads; tell whether it does, or is to stop."""
@@ -285,15 +298,23 @@ class Manager:
         """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
         return self._probes.port if self._probes else None
 
-    async def _stop(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
+    async def _stop(
+        self,
+        controllers: Iterable[Controller[Any]],
+        recorder: EventRecorder,
+        parts: dict[str, list[asyncio.Task[None]]],
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self._stop_seconds
         for controller in controllers:
             controller.drain()
         await self._finish(parts["workers"], deadline, cancel=False)
         for tasks in (parts["workers"], parts["runnables"], parts["leader"]):
             await self._finish(tasks, deadline, cancel=True)
-        if self._elector:
+        if self._elector and parts["caches"]:  # else nothing was begun
             await self._release(self._elector, [*parts["workers"], *parts["runnables"]])
+        await self._finish(parts["events"], deadline, cancel=True)
+        if parts["events"]:
+            await recorder.flush(min(FLUSH_SECONDS, max(deadline - asyncio.get_running_loop().time(), 0.1)))
         await self._finish(parts["caches"], deadline, cancel=True)
         if self._probes:
             await self._probes.stop()

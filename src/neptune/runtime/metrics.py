@@ -70,6 +70,9 @@ class Metrics:
         self._slow_path = Counter(
             "leader_election_slowpath", "Renewals that had to read the lease first", ("name",), registry=self.registry
         )
+        self.events_dropped = Counter(
+            "neptune_events_dropped", "Events for want of room, or refused by the server", registry=self.registry
+        )
         self._queues: dict[str, tuple[Queue, Clock]] = {}
         self.registry.register(self)  # for the series that are computed at each scrape
 
