@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format clean venv envtest constraints
+.PHONY: demo test check bench format clean venv envtest constraints
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
@@ -33,6 +33,18 @@ test: envtest
 # The main job on the embedded parts, with real processes: no cluster and no broker needed.
 demo: $(STAMP)
 	$(BIN)/neptune demo
+
+# Peers that are measured beside us, in an environment of their own.
+PEERS := .cache/peers
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	touch $@
+
+bench: envtest $(PEERS)/.installed
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src/neptune
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.storm
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Self, TypeVar
 
 from neptune.protocol import messages, node
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change
 from neptune.protocol.messages import (
     ConditionReport,
@@ -201,7 +202,7 @@ class Node(_Peer):
     async def _do(self, actions: list[node.Action]) -> None:
         for action in actions:
             match action:
-                case node.Publish(message):
+                case Publish(message):
                     await self.transport.publish(message)
                 case Change(stored):
                     for item in stored:

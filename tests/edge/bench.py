@@ -15,6 +15,7 @@ from pathlib import Path
 from neptune.clock import SystemClock
 from neptune.edge.agent import Agent, AgentSettings
 from neptune.protocol import cloud, messages
+from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import CloudLink
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import Topics
@@ -88,7 +89,7 @@ class Cloud:
                 self.reports += action.reports
                 verdicts = [Verdict(report.uid, action.epoch, report.seq, messages.OK) for report in action.reports]
                 await self._publish(self.link.settle(action.node, verdicts, self._timestamp()))
-            if isinstance(action, cloud.Publish):
+            if isinstance(action, Publish):
                 await self._transport.publish(action.message)
 
     def _timestamp(self) -> int:

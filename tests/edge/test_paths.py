@@ -44,7 +44,7 @@ def test_a_url_that_names_a_file_of_this_node(url: str, path: str) -> None:
     [
         "", None, 7, "data/a.txt", "../a", "s3://bucket/key", "http://host/a", "file:data", "file:/data/a", "file://",
         "file://otherhost/data/a", "file:///a%zz", "file:///a%2", "file:///a?x=1", "file:///a#b", "file:///a%00b",
-        "/data/a\0b", "/data/\ud800",
+        "/data/a\0b", "/data/\ud800", "file:///data/\ud800%20",
     ],
 )  # fmt: skip
 def test_a_url_that_names_none_is_told_what_to_write(url: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 from neptune.edge.counting import Checkpoint, FileId
 from neptune.edge.problems import Problem, Reason
 from neptune.edge.results import Result, counted
-from neptune.edge.schedule import DEBOUNCE_SECONDS, News, Schedule, Ticket
+from neptune.edge.schedule import BURST, DEBOUNCE_SECONDS, News, Schedule, Ticket
 from tests.edge.bench import dataset
 
 POLL, INTERVAL = 2.0, 1.0
@@ -93,12 +93,23 @@ def test_a_burst_of_events_leads_to_one_look(bench: Bench) -> None:
     assert bench.schedule.due(bench.now) == []
 
 
-def test_the_next_number_waits_for_the_interval_and_is_not_lost(bench: Bench) -> None:
+def test_a_change_soon_after_a_number_is_counted_without_a_wait(bench: Bench) -> None:
     bench.count(1)
-    bench.schedule.wake("u1", bench.now + 0.1)
-    assert bench.schedule.next_deadline() == 100.0 + INTERVAL
-    bench.now += INTERVAL
+    bench.schedule.wake("u1", bench.now)
+    bench.now += DEBOUNCE_SECONDS
     assert said(bench.count(2))[1] == 2
+
+
+def test_a_file_that_changes_all_the_time_is_told_once_an_interval_and_its_last_number_is_not_lost(
+    bench: Bench,
+) -> None:
+    for number in range(BURST):
+        bench.count(number)
+        bench.schedule.wake("u1", bench.now - DEBOUNCE_SECONDS)
+    assert bench.schedule.due(bench.now) == []
+    assert bench.schedule.next_deadline() == bench.now + INTERVAL
+    bench.now += INTERVAL
+    assert said(bench.count(99))[1] == 99
 
 
 def test_the_first_number_of_a_dataset_that_had_a_problem_waits_for_nothing(bench: Bench) -> None:

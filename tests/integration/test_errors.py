@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,13 +154,26 @@ def test_a_wrong_dataset_is_refused_with_a_readable_message(world: World) -> Non
         kubectl("apply", "-n", world.namespace, "-f", str(manifest), kubeconfig=world.kubeconfig)
 
 
-def test_two_agents_of_one_name_are_told_so(running: World) -> None:
-    running.expect_log("edge0", "broker connected")
-    other = running.start_second_edge("edge0")
-    assert "another agent" in running.expect_log("edge0", "broker unreachable")
-    other.stop(seconds=10)
+def test_two_agents_of_one_name_are_told_so_and_the_one_that_stays_is_believed(running: World) -> None:
     running.apply("data", running.write("data.txt", "1\n"), "edge0")
     running.expect_samples("data", 1)
+    other = running.start_second_edge("edge0")
+    assert "another agent" in running.expect_log("edge0", "broker unreachable")
+    running.append("data.txt", "2\n")
+    running.expect_samples("data", 2)
+    other.stop(seconds=10)
+    running.append("data.txt", "3\n")
+    running.expect_samples("data", 3)
+
+
+def test_an_agent_that_lost_its_disk_starts_over(running: World) -> None:
+    running.apply("data", running.write("data.txt", "1\n"), "edge0")
+    running.expect_samples("data", 1)
+    running.processes["edge0"].kill()
+    shutil.rmtree(running.folder / "edge0")
+    running.append("data.txt", "2\n")
+    running.start_edge("edge0")
+    running.expect_samples("data", 2)
 
 
 WRONG = """

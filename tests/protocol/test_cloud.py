@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from neptune.protocol import messages
-from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Publish, Reported, Warn
+from neptune.protocol.actions import Publish
+from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.messages import (
     CloudPresence,
     DesiredObject,
@@ -179,3 +180,10 @@ def test_thousands_of_strange_names_neither_grow_memory_nor_hide_the_next_one() 
         cloud.received(raw(TOPICS.node(f"n{number}", Verb.STATUS_UPDATE), b"{"), 0.0, 0)
     assert len(cloud._warned) <= 1000
     assert len(warnings(cloud.received(raw(TOPICS.node(NODE, Verb.STATUS_UPDATE), b"{"), 0.0, 0))) == 1
+
+
+def test_cloud_tells_a_node_the_highest_epoch_that_it_has_heard_of() -> None:
+    cloud = a_cloud()
+    for epoch in (9, 7):
+        actions = cloud.received(to_cloud(Verb.GET, Get(), epoch=epoch), 0.0, 0)
+        assert {read(action.message)[0].node_epoch for action in actions if isinstance(action, Publish)} == {9}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from neptune.protocol import messages
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
     CloudPresence,
@@ -16,7 +17,7 @@ from neptune.protocol.messages import (
     Updated,
     Verdict,
 )
-from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, NodeLink, Publish, Warn
+from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, NodeLink, Warn
 from neptune.protocol.status import WINDOW
 from neptune.protocol.topics import Verb
 from neptune.transport import Received
@@ -359,3 +360,20 @@ def test_message_that_does_not_belong_is_dropped_counted_and_named_once(message:
     assert link.received(message, 0.0, 0) == []
     assert link.dropped == 2
     assert len(link.desired.records) == 2
+
+
+def test_node_below_an_epoch_that_the_cloud_has_heard_of_goes_above_it_and_says_everything_again() -> None:
+    link = a_live_link()
+    reports(link.report(a_report("a"), 1.0, 0))
+    link.will(1, 0)
+    actions = link.received(echo(99), 2.0, 0)
+    ((_, header, body),) = [item for item in said(actions) if isinstance(item[2], Presence)]
+    assert (header.node_epoch, body) == (100, Presence(online=True, connection=1, agent="0.1.0", will_epoch=7))
+    assert [report.uid for report in reports(actions)] == ["a"]
+    assert said(link.received(echo(99), 2.0, 0)) == []
+
+
+def echo(node_epoch: int) -> Received:
+    """Return verdicts on nothing from a cloud that has heard of this epoch."""
+    payload = messages.encode(Header("e", 0, cloud_epoch=1, node_epoch=node_epoch), StatusResult(()))
+    return raw(TOPICS.node(NODE, Verb.STATUS_RESULT), payload)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from neptune.protocol.presence import DEBOUNCE_SECONDS, SILENCE_SECONDS, NodeState, PresenceTable
 
 
@@ -90,10 +94,36 @@ def test_message_proves_life_where_a_birth_was_lost() -> None:
     assert settled(table, 42.0) is NodeState.OFFLINE
 
 
-def test_message_of_an_older_process_is_no_sign_of_life() -> None:
+def test_word_of_an_older_process_says_nothing_while_a_newer_one_is_there() -> None:
+    table = a_table()
+    assert not table.heard("a", 4, 1.0)
+    assert not table.alive("a", 4, 9, 1.0)
+    table.gone("a", 4, 9, 2.0)
+    table.gone("a", 5, 2, 3.0)
+    assert settled(table, 3.0) is NodeState.OFFLINE
+
+
+@pytest.mark.parametrize(
+    "word",
+    [lambda table: table.heard("a", 4, 40.0), lambda table: table.alive("a", 4, 3, 40.0)],
+    ids=["message", "birth"],
+)
+def test_process_with_a_lower_epoch_is_believed_once_the_higher_one_has_gone(
+    word: Callable[[PresenceTable], bool],
+) -> None:
     table = a_table()
     table.gone("a", 5, 2, 0.0)
-    assert not table.heard("a", 4, 1.0)
+    table.expire(DEBOUNCE_SECONDS)
+    assert word(table)
+    assert table.state("a") is NodeState.ONLINE
+    table.gone("a", 4, 3, 50.0)
+    assert settled(table, 50.0) is NodeState.OFFLINE
+
+
+def test_late_birth_of_an_earlier_connection_does_not_undo_a_will() -> None:
+    table = a_table()
+    table.gone("a", 5, 2, 0.0)
+    assert not table.alive("a", 5, 1, 1.0)
     assert settled(table) is NodeState.OFFLINE
 
 
@@ -129,3 +159,19 @@ def test_nodes_do_not_affect_each_other() -> None:
     table.gone("b", 1, 1, 5.0)
     assert table.expire(5.0 + DEBOUNCE_SECONDS) == ["b"]
     assert table.state("a") is NodeState.ONLINE
+
+
+def test_will_from_before_a_raised_epoch_still_tells_that_its_connection_broke() -> None:
+    table = PresenceTable()
+    table.alive("edge0", 100, 1, 0.0, will_epoch=7)
+    table.gone("edge0", 7, 1, 1.0)
+    assert table.expire(1.0 + DEBOUNCE_SECONDS) == ["edge0"]
+
+
+def test_highest_epoch_outlives_the_process_that_had_it() -> None:
+    table = PresenceTable()
+    table.alive("edge0", 9, 1, 0.0)
+    table.gone("edge0", 9, 1, 1.0)
+    table.alive("edge0", 7, 2, 2.0)
+    assert table.highest_epoch("edge0") == 9
+    assert table.highest_epoch("edge1") == 0

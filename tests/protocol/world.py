@@ -15,6 +15,7 @@ from functools import partial
 from random import Random
 
 from neptune.protocol import cloud, messages, node
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import TO_CLOUD, Topics
@@ -191,7 +192,7 @@ class World:
     def _carry_out_cloud(self, actions: list[cloud.Action]) -> None:
         for action in actions:
             match action:
-                case cloud.Publish(message):
+                case Publish(message):
                     self._send(CLOUD, message)
                 case cloud.Reported(name, epoch, reports):
                     for report in reports:
@@ -240,7 +241,7 @@ class World:
     def _carry_out(self, agent: Agent, actions: list[node.Action]) -> None:
         for action in actions:
             match action:
-                case node.Publish(message):
+                case Publish(message):
                     self._send(agent.name, message)
                 case Change(stored, forgotten):
                     for uid in forgotten:

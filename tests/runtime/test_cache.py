@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import structlog
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
+from neptune.api import Dataset, DatasetSpec, ObjectMeta, PartialObjectMetadata, ResourceKey
+from neptune.api.core import Namespace
 from neptune.runtime import Cache, Change, Client, DecodeError, NotWatched
 from neptune.runtime.watch import Deleted, Listed, Stored, snapshot
 from tests.runtime.widgets import Widget, eventually, item, key, widget
@@ -136,33 +139,57 @@ def test_an_object_that_does_not_fit_spoils_only_itself(cache: Cache) -> None:
     assert len(cache.list(Widget)) == 2
 
 
+def test_several_namespaces_and_selectors_of_a_kind_are_read_as_one_and_others_are_an_error(cache: Cache) -> None:
+    cache.index(Widget, "color", lambda each: [each.spec.color])
+    cache.watch(Widget, "ns", label_selector="a=b").apply(Listed([widget("a", color="red")]))
+    elsewhere = {**item("b", color="red"), "metadata": {"namespace": "two", "name": "b"}}
+    cache.watch(Widget, "two").apply(Listed([snapshot(Widget, elsewhere)]))
+    assert [str(each.key) for each in cache.list(Widget, index="color", value="red")] == ["ns/a", "two/b"]
+    assert [str(each.key) for each in cache.list(Widget, "two")] == ["two/b"]
+    assert cache.get(Widget, ResourceKey("two", "b"))
+    with pytest.raises(NotWatched, match=r"does not watch widgets\.example\.com in namespace three"):
+        cache.get(Widget, ResourceKey("three", "b"))
+    with pytest.raises(NotWatched, match="namespace three"):
+        cache.list(Widget, "three")
+
+
 def test_list_keeps_to_a_namespace(cache: Cache) -> None:
     cache.watch(Widget).apply(listed("a"))
     assert cache.list(Widget, "elsewhere") == []
     assert len(cache.list(Widget, "ns")) == 1
 
 
+def dataset(namespace: str, name: str = "a") -> Dataset:
+    return Dataset(
+        metadata=ObjectMeta(namespace=namespace, name=name),
+        spec=DatasetSpec(url="/data/a", format="txt", node_name="edge0"),
+    )
+
+
+@asynccontextmanager
+async def started(cache: Cache) -> AsyncIterator[Cache]:
+    task = asyncio.create_task(cache.run())
+    try:
+        await cache.wait_synced()
+        yield cache
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 @pytest.fixture
 async def running(client: Client, namespace: str) -> AsyncIterator[Cache]:
     cache = Cache(client)
     cache.watch(Dataset, namespace)
-    task = asyncio.create_task(cache.run())
-    await cache.wait_synced()
-    yield cache
-    task.cancel()
-    await asyncio.wait([task])
+    async with started(cache):
+        yield cache
 
 
 async def test_the_cache_follows_a_real_api_server(client: Client, running: Cache, namespace: str) -> None:
     name = ResourceKey(namespace, "a")
     assert running.has_synced(Dataset)
     assert running.list(Dataset) == []
-    created = await client.create(
-        Dataset(
-            metadata=ObjectMeta(namespace=namespace, name="a"),
-            spec=DatasetSpec(url="/data/a", format="txt", node_name="edge0"),
-        )
-    )
+    created = await client.create(dataset(namespace))
     cached = await eventually(lambda: running.get(Dataset, name))
     cached.status.number_of_samples = 3
     await client.status.patch(cached)
@@ -174,3 +201,60 @@ async def test_the_cache_follows_a_real_api_server(client: Client, running: Cach
 async def test_a_kind_declared_while_running_is_watched_too(client: Client, running: Cache, namespace: str) -> None:
     informer = running.watch(Dataset, namespace, label_selector="a=b")
     await asyncio.wait_for(informer.synced.wait(), 10)
+
+
+async def test_metadata_alone_takes_an_informer_of_its_own_without_spec(
+    client: Client, running: Cache, namespace: str
+) -> None:
+    Metadata = PartialObjectMetadata.of(Dataset)  # it is a class
+    informer = running.watch(Metadata, namespace)
+    created = await client.create(dataset(namespace))
+    await eventually(lambda: running.get(Metadata, created.key))
+    kept = informer.get(created.key)
+    assert kept is not None
+    assert b"spec" not in kept.raw
+    assert await eventually(lambda: running.get(Dataset, created.key))
+
+
+async def test_a_transform_drops_what_nobody_reads_before_it_is_kept(client: Client, namespace: str) -> None:
+    def transform(item: dict[str, Any]) -> dict[str, Any]:
+        if item["metadata"]["name"] == "bad":
+            raise ValueError("no")
+        del item["metadata"]["annotations"]
+        return item
+
+    cache = Cache(client)
+    cache.transform(Dataset, transform)
+    cache.watch(Dataset, namespace)
+    for name in ("bad", "good"):
+        large = dataset(namespace, name)
+        large.metadata.annotations["large"] = "x" * 1000
+        await client.create(large)
+    with structlog.testing.capture_logs() as logs:
+        async with started(cache):
+            assert [[*each.metadata.annotations] for each in cache.list(Dataset)] == [["large"], []]
+            with pytest.raises(RuntimeError, match="before the cache runs"):
+                cache.transform(Dataset, transform)
+    assert [entry["event"] for entry in logs] == ["transform failed, object kept as it is"]
+
+
+async def test_own_writes_are_in_the_cache_once_it_has_caught_up(
+    client: Client, running: Cache, namespace: str
+) -> None:
+    parent, child = ResourceKey(namespace, "parent"), ResourceKey(namespace, "child")
+    running.watch(Dataset, namespace)
+    for _ in range(20):
+        with running.reconciling(Namespace, parent):
+            await client.create(dataset(namespace, "child"))
+        assert await running.caught_up(Namespace, parent)
+        created = running.get(Dataset, child)
+        assert created is not None
+        created.status.number_of_samples = 3
+        await client.status.patch(created)
+        assert await running.caught_up(Dataset, child)
+        changed = running.get(Dataset, child)
+        assert changed is not None
+        assert changed.status.number_of_samples == 3
+        await client.delete(changed)
+        assert await running.caught_up(Dataset, child)
+        assert running.get(Dataset, child) is None

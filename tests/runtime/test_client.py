@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
-from neptune.runtime import AlreadyExists, Client, Conflict, Gone, Invalid, NotFound, Query
-from tests.runtime.widgets import Namespace, eventually
+from neptune.api import (
+    Dataset,
+    DatasetSpec,
+    ObjectMeta,
+    PartialObjectMetadata,
+    ResourceKey,
+    ResourceType,
+    Unstructured,
+)
+from neptune.api.core import Container, Namespace, Pod, PodSpec
+from neptune.runtime import AlreadyExists, BadRequest, Client, Conflict, Gone, Invalid, NotFound, Query
+from neptune.runtime.errors import FieldConflict
+from tests.runtime.widgets import eventually
 
 
 def dataset(namespace: str, name: str = "a", **labels: str) -> Dataset:
@@ -100,8 +110,9 @@ async def test_apply_creates_then_owns_its_fields(client: Client, with_datasets:
     try:
         claim = dataset(namespace)
         claim.spec.url = "/theirs"
-        with pytest.raises(Conflict, match=r"spec\.url"):
+        with pytest.raises(Conflict, match=r'(?s)"neptune".*spec\.url') as raised:
             await other.apply(claim)
+        assert FieldConflict("neptune", ".spec.url") in raised.value.conflicts
         assert (await other.apply(claim, force=True)).spec.url == "/theirs"
     finally:
         await other.close()
@@ -116,6 +127,126 @@ async def test_delete_spares_a_namesake_that_was_created_since(client: Client, n
     await client.delete(second)
     with pytest.raises(NotFound):
         await client.get(Dataset, second.key)
+
+
+async def test_delete_spares_an_object_that_changed_since_the_version_named(client: Client, namespace: str) -> None:
+    first = await client.create(dataset(namespace))
+    first.spec.url = "/data/b"
+    second = await client.patch(first)
+    with pytest.raises(Conflict):
+        await client.delete(first, resource_version=first.metadata.resource_version)
+    await client.delete(second, resource_version=second.metadata.resource_version)
+    with pytest.raises(NotFound):
+        await client.get(Dataset, first.key)
+
+
+async def test_foreground_deletion_leaves_the_object_until_its_dependents_are_gone(
+    client: Client, namespace: str
+) -> None:
+    created = await client.create(dataset(namespace))
+    await client.delete(created, propagation="Foreground")
+    lingering = await client.get(Dataset, created.key)
+    assert lingering.metadata.finalizers == ["foregroundDeletion"]
+    await client.json_patch(Dataset, created.key, [{"op": "remove", "path": "/metadata/finalizers"}])
+
+
+async def test_a_pod_has_the_time_to_end_that_its_deletion_names(client: Client, namespace: str) -> None:
+    container = Container(name="a", image="a")
+    pod = Pod(metadata=ObjectMeta(namespace=namespace, name="a"), spec=PodSpec(containers=[container], node_name="n"))
+    created = await client.create(pod)
+    await client.delete(created, grace_seconds=7)
+    assert (await client.get(Pod, created.key)).metadata.deletion_grace_period_seconds == 7
+    await client.delete(created, grace_seconds=0)
+    with pytest.raises(NotFound):
+        await client.get(Pod, created.key)
+
+
+async def test_a_json_patch_is_carried_out_whole_or_not_at_all(client: Client, namespace: str) -> None:
+    created = await client.create(dataset(namespace))
+    replace = {"op": "replace", "path": "/spec/url", "value": "/data/b"}
+    with pytest.raises(Invalid):
+        await client.json_patch(
+            Dataset, created.key, [replace, {"op": "test", "path": "/metadata/uid", "value": "other"}]
+        )
+    assert (await client.get(Dataset, created.key)).spec.url == "/data/a"
+    test = {"op": "test", "path": "/metadata/uid", "value": created.metadata.uid}
+    assert (await client.json_patch(Dataset, created.key, [test, replace])).spec.url == "/data/b"
+
+
+async def test_an_update_that_changes_nothing_is_not_sent(client: Client, namespace: str) -> None:
+    created = await client.create(dataset(namespace))
+    await client.delete(created)
+    assert await client.update(created) is created
+
+
+async def test_a_dry_run_is_checked_by_the_server_and_stored_nowhere(with_datasets: Path, namespace: str) -> None:
+    real, dry = Client(with_datasets), Client(with_datasets, dry_run=True)
+    try:
+        stored = await real.create(dataset(namespace))
+        wrong = dataset(namespace, "b")
+        wrong.spec.node_name = "Not A Name"
+        with pytest.raises(Invalid):
+            await dry.create(wrong)
+        assert (await dry.create(dataset(namespace, "c"))).metadata.uid
+        stored.spec.url = "/data/b"
+        assert (await dry.patch(stored)).spec.url == "/data/b"
+        await dry.delete(stored)
+        await dry.delete_all(Dataset, namespace)
+        assert [item.spec.url for item in (await real.list(Dataset, namespace)).items] == ["/data/a"]
+    finally:
+        await real.close()
+        await dry.close()
+
+
+async def test_strict_validation_refuses_a_field_that_the_server_does_not_know(
+    with_datasets: Path, namespace: str
+) -> None:
+    client = Client(with_datasets, field_validation="Strict")
+    wrong = dataset(namespace)
+    wrong.spec = DatasetSpec.model_validate({**wrong.spec.to_dict(), "urll": "/typo"})
+    try:
+        with pytest.raises(BadRequest, match=r'unknown field "spec\.urll"'):
+            await client.create(wrong)
+    finally:
+        await client.close()
+
+
+async def test_an_unstructured_object_goes_through_every_verb(client: Client, namespace: str) -> None:
+    await client.create(dataset(namespace))
+    Untyped = Unstructured.of(Dataset.resource)  # it is a class
+    read = await client.get(Untyped, ResourceKey(namespace, "a"))
+    read["spec"]["url"] = "/data/b"
+    patched = await client.patch(read)
+    assert patched["spec"]["url"] == "/data/b"
+    patched["status"] = {"numberOfSamples": 3}
+    assert (await client.status.patch(patched))["status"]["numberOfSamples"] == 3
+    assert [item.key for item in (await client.list(Untyped, namespace)).items] == [read.key]
+    await client.delete(read)
+
+
+async def test_a_kind_that_the_server_does_not_know_is_not_found(client: Client, namespace: str) -> None:
+    Unknown = Unstructured.of(ResourceType("example.com", "v1", "Unknown", "unknowns"))  # it is a class
+    with pytest.raises(NotFound):
+        await client.list(Unknown, namespace)
+
+
+async def test_metadata_alone_is_read_watched_and_patched_but_never_written_whole(
+    client: Client, namespace: str
+) -> None:
+    created = await client.create(dataset(namespace))
+    Metadata = PartialObjectMetadata.of(Dataset)  # it is a class
+    read = await client.get(Metadata, created.key)
+    assert b'"spec":' not in (read._origin or b"")
+    read.metadata.labels["a"] = "b"
+    await client.patch(read)
+    assert (await client.get(Dataset, created.key)).spec.url == "/data/a"
+    listed = await client.list(Metadata, namespace, label_selector="a=b")
+    assert [item.key for item in listed.items] == [created.key]
+    async with client.watch(Query(Metadata, namespace), created.metadata.resource_version) as events:
+        assert "spec" not in (await anext(events)).object
+    for write in (client.create, client.update):
+        with pytest.raises(TypeError, match="only the metadata of the Dataset"):
+            await write(read)
 
 
 async def test_a_list_is_read_in_pages_and_filtered_by_the_server(

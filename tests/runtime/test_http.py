@@ -2,21 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from aiohttp import web
 
-from neptune.errors import SettingsError
+from neptune.api.core import Namespace
 from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
-from neptune.runtime.http import load_access
 from tests.runtime.widgets import (
-    Namespace,
     Widget,
     faulty_server,
     item,
@@ -41,10 +38,12 @@ def answers(*each: Callable[[web.Request], object]) -> Callable[[web.Request], o
     return answer
 
 
-async def list_from(tmp_path: Path, answer: object, **user: object) -> tuple[int, object]:
+async def list_from(
+    tmp_path: Path, answer: object, *, timeout_seconds: float = 10.0, **user: object
+) -> tuple[int, object]:
     """List once, and return the number of requests that it took and the names or the error."""
     async with faulty_server(tmp_path, on_list=answer, on_watch=NEVER, **user) as server:  # type: ignore[arg-type]  # untyped answers
-        client = Client(server.kubeconfig)
+        client = Client(server.kubeconfig, timeout_seconds=timeout_seconds)
         try:
             listed = await client.list(Widget)
         except ApiError as error:
@@ -57,6 +56,44 @@ async def list_from(tmp_path: Path, answer: object, **user: object) -> tuple[int
 async def test_429_is_repeated_after_the_time_that_the_server_names(tmp_path: Path) -> None:
     busy = status(429, "TooManyRequests", **{"Retry-After": "0"})
     assert await list_from(tmp_path, answers(busy, busy, listing(item("a")))) == (3, ["a"])
+
+
+Verb = Callable[[Client], Awaitable[object]]
+EVERY_VERB: dict[str, Verb] = {
+    "get": lambda client: client.get(Widget, key("a")),
+    "list": lambda client: client.list(Widget),
+    "create": lambda client: client.create(new_widget("a")),
+    "update": lambda client: client.update(new_widget("a")),
+    "patch": lambda client: client.patch(new_widget("a")),
+    "json_patch": lambda client: client.json_patch(Widget, key("a"), []),
+    "apply": lambda client: client.apply(new_widget("a")),
+    "delete": lambda client: client.delete(Widget, key("a")),
+    "delete_all": lambda client: client.delete_all(Widget, "ns"),
+    "status.apply": lambda client: client.status.apply(new_widget("a")),
+}
+
+
+@pytest.mark.parametrize("verb", EVERY_VERB)
+@pytest.mark.parametrize("code", [429, 500, 503, 504])
+async def test_every_verb_is_repeated_when_the_server_says_after_how_long(tmp_path: Path, verb: str, code: int) -> None:
+    busy = status(code, "Busy", **{"Retry-After": "0"})
+    requests = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal requests
+        requests += 1
+        good = {**item("a"), "items": []}
+        return await busy(request) if requests < 3 else web.json_response(good)
+
+    async with faulty_server(tmp_path, on_list=answer, on_watch=NEVER) as server:
+        client = Client(server.kubeconfig)
+        try:
+            await EVERY_VERB[verb](client)
+        except ApiError as error:
+            pytest.fail(f"{verb} gave up: {error}")
+        finally:
+            await client.close()
+    assert requests == 3
 
 
 async def test_429_is_not_repeated_for_ever_nor_without_a_time(tmp_path: Path) -> None:
@@ -94,11 +131,8 @@ async def test_a_post_or_patch_whose_connection_breaks_is_not_repeated(tmp_path:
         await client.close()
 
 
-async def test_a_server_that_never_answers_ends_in_an_error_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("neptune.runtime.http.REQUEST_SECONDS", 0.05)
-    count, error = await list_from(tmp_path, NEVER)
+async def test_a_server_that_never_answers_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
+    count, error = await list_from(tmp_path, NEVER, timeout_seconds=0.05)
     assert (count, type(error)) == (1, ApiUnreachable)
     assert "http://127.0.0.1:" in str(error)
 
@@ -204,45 +238,3 @@ async def test_a_certificate_of_another_authority_is_refused_unless_told_not_to_
     client = Client(path)
     assert (await client.list(Namespace)).items
     await client.close()
-
-
-def test_a_missing_kubeconfig_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match=r"no kubeconfig at .*nowhere: pass its path"):
-        load_access(tmp_path / "nowhere")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "elsewhere"))
-    with pytest.raises(SettingsError, match="elsewhere"):
-        load_access()
-
-
-@pytest.mark.parametrize("content", ["", "just text", "a: [", "{}", "- 1", "contexts: 3\ncurrent-context: a"])
-def test_a_malformed_kubeconfig_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "config"
-    path.write_text(content)
-    with pytest.raises(SettingsError, match=f"kubeconfig {path} cannot be used"):
-        load_access(path)
-
-
-def test_a_context_that_is_not_there_is_named_and_another_can_be_chosen(tmp_path: Path) -> None:
-    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
-    with pytest.raises(SettingsError, match=r"nope.*kubectl config use-context"):
-        load_access(path, "nope")
-    config = json.loads(path.read_text())
-    del config["current-context"]
-    path.write_text(json.dumps(config))
-    with pytest.raises(SettingsError, match="current-context"):
-        load_access(path)
-    assert load_access(path, "test").url == "http://127.0.0.1:1"
-
-
-def test_kubeconfig_variable_may_list_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
-    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}{os.pathsep}{path}")
-    assert load_access().url == "http://127.0.0.1:1"
-
-
-def test_loading_leaves_the_models_and_apis_of_kubernetes_alone(tmp_path: Path) -> None:
-    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
-    load_access(path)
-    assert not [
-        name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))
-    ]

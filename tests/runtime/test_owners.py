@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from neptune.api.core import Namespace
 from neptune.api.meta import ObjectMeta
 from neptune.runtime import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
 from tests.runtime.kinds import config_map
-from tests.runtime.widgets import Namespace, Widget, new_widget
+from tests.runtime.widgets import Widget, new_widget
 
 
 def owner(name: str = "owner", uid: str = "u1") -> Widget:

@@ -118,7 +118,7 @@ async def test_it_lists_then_follows_every_change(tmp_path: Path) -> None:
     ):
         await eventually(lambda: (found := informer.get(key("a"))) and found.version == "12")
         await eventually(lambda: informer.get(key("b")) is None)
-        assert [verb for verb, _ in server.requests] == ["list", "watch"]
+        assert [verb for verb, _ in server.requests] == ["stream", "list", "watch"]
 
 
 async def test_an_expired_version_is_listed_again_and_what_vanished_meanwhile_is_told(tmp_path: Path) -> None:
@@ -134,13 +134,108 @@ async def test_an_expired_version_is_listed_again_and_what_vanished_meanwhile_is
         assert server.count("list") == 2
 
 
+def bookmark(version: int, **annotations: str) -> dict[str, Any]:
+    return {
+        "type": "BOOKMARK",
+        "object": {"metadata": {"resourceVersion": str(version), "annotations": annotations}},
+    }
+
+
+END = bookmark(20, **{"k8s.io/initial-events-end": "true"})
+
+
+async def test_a_list_is_streamed_where_the_server_can_and_the_watch_goes_on_in_the_same_request(
+    tmp_path: Path,
+) -> None:
+    events = [event("ADDED", name, version) for version, name in enumerate("abc", 5)]
+    stream = streaming(*events, bookmark(15), event("DELETED", "b", 16), END, event("ADDED", "d", 21))
+    seen: list[tuple[str, bool]] = []
+    async with (
+        faulty_server(tmp_path, on_list=listing(), on_watch=streaming(), on_stream=stream) as server,
+        informer_of(server) as informer,
+    ):
+        informer.subscribe(lambda change: seen.append((change.key.name, change.initial)))
+        await eventually(lambda: informer.get(key("d")))
+        assert seen == [("a", True), ("c", True), ("d", False)]
+        assert (informer.version, [verb for verb, _ in server.requests]) == ("21", ["stream"])
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        streaming(event("ADDED", "a", 5), hold=False),
+        streaming(event("ADDED", "a", 5)),
+        status(403, "Forbidden"),
+        status(500, "InternalError"),
+        status(400, "BadRequest"),
+    ],
+    ids=["cut", "silent", "403", "500", "400"],
+)
+async def test_where_streaming_fails_the_list_is_paged_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: Any
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    watches = in_turn(streaming(GONE), streaming())
+    async with (
+        faulty_server(tmp_path, on_list=listing(item("a")), on_watch=watches, on_stream=stream) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: server.count("watch") == 2)
+        assert informer.get(key("a"))
+        assert [verb for verb, _ in server.requests] == ["stream", "list", "watch", "list", "watch"]
+
+
+async def test_a_watch_that_fails_after_a_whole_streaming_list_does_not_end_streaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    failed = {"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "no"}}
+    streams = in_turn(streaming(END, failed), streaming(END))
+    watches = streaming(GONE)
+    async with (
+        faulty_server(tmp_path, on_list=listing(), on_watch=watches, on_stream=streams) as server,
+        informer_of(server),
+    ):
+        await eventually(lambda: server.count("stream") == 2)
+        assert [verb for verb, _ in server.requests] == ["stream", "watch", "stream"]
+
+
+async def test_versions_that_went_back_are_a_restored_backup_and_make_it_list_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    lists = in_turn(listing(item("a"), item("b"), version=10), listing(item("a"), version=7))
+    watches = in_turn(streaming(bookmark(7)), streaming())
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            faulty_server(tmp_path, on_list=lists, on_watch=watches) as server,
+            informer_of(server) as informer,
+        ):
+            await eventually(lambda: server.count("watch") == 2)
+            assert (informer.version, informer.get(key("b"))) == ("7", None)
+    assert "went back from 10 to 7" in logs[0]["problem"]
+
+
+async def test_after_a_cut_versions_that_went_back_are_found_before_a_watch_that_would_stay_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    lists = in_turn(listing(item("a"), version=10), listing(version=7))
+    watches = in_turn(streaming(hold=False), streaming())
+    async with faulty_server(tmp_path, on_list=lists, on_watch=watches) as server, informer_of(server) as informer:
+        server.version = 7
+        await eventually(lambda: server.count("watch") == 2)
+        assert (informer.version, informer.get(key("a"))) == ("7", None)
+        assert [verb for verb, _ in server.requests] == ["stream", "list", "watch", "version", "list", "watch"]
+
+
 async def test_after_a_cut_it_watches_from_the_last_version_seen_without_listing(tmp_path: Path) -> None:
     versions: list[str] = []
 
     async def watch(request: web.Request) -> web.StreamResponse:
         versions.append(request.query["resourceVersion"])
-        bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "15"}}}
-        return await streaming(bookmark, hold=len(versions) > 1)(request)
+        return await streaming(bookmark(15), hold=len(versions) > 1)(request)
 
     async with faulty_server(tmp_path, on_list=listing(), on_watch=watch) as server, informer_of(server):
         await eventually(lambda: len(versions) == 2)
@@ -149,21 +244,29 @@ async def test_after_a_cut_it_watches_from_the_last_version_seen_without_listing
 
 
 async def test_a_failing_watch_is_no_storm(tmp_path: Path) -> None:
-    async def requests_in_three_seconds(watch: Any, name: str) -> None:
+    async def requests_in_three_seconds(name: str, watch: Any, *, whole: Any = None, watches: int = 2) -> None:
+        """`whole` answers all requests in the place of a good list and a refused stream."""
         folder = tmp_path / name
         folder.mkdir()
-        async with faulty_server(folder, on_list=listing(), on_watch=watch) as server, informer_of(server):
-            await eventually(lambda: server.count("watch"))
+        async with (
+            faulty_server(folder, on_list=whole or listing(), on_watch=watch, on_stream=whole) as server,
+            informer_of(server),
+        ):
+            await eventually(lambda: server.count("stream" if whole else "watch"))
             before = len(server.requests)
             await asyncio.sleep(2.9)
             assert len(server.requests) - before <= 2, name
-            assert server.count("watch") == 2, name
+            assert server.count("watch") == watches, name
 
+    forbidden, failed = status(403, "Forbidden"), status(500, "InternalError")
     async with asyncio.TaskGroup() as group:  # side by side, since each takes its time
-        group.create_task(requests_in_three_seconds(status(403, "Forbidden"), "403"))
-        group.create_task(requests_in_three_seconds(status(500, "InternalError"), "500"))
-        group.create_task(requests_in_three_seconds(streaming(hold=False), "empty"))
-        group.create_task(requests_in_three_seconds(streaming(GONE, hold=False), "410"))
+        group.create_task(requests_in_three_seconds("403", forbidden))
+        group.create_task(requests_in_three_seconds("500", failed))
+        group.create_task(requests_in_three_seconds("empty", streaming(hold=False)))
+        group.create_task(requests_in_three_seconds("410", streaming(GONE, hold=False)))
+        group.create_task(requests_in_three_seconds("silence", streaming(), watches=1))
+        group.create_task(requests_in_three_seconds("all-403", forbidden, whole=forbidden, watches=0))
+        group.create_task(requests_in_three_seconds("all-500", failed, whole=failed, watches=0))
 
 
 async def test_a_silent_watch_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +320,7 @@ async def test_a_watch_that_is_refused_for_an_old_token_goes_on_with_the_new_one
         informer_of(server) as informer,
     ):
         await eventually(lambda: informer.get(key("a")))
-        assert [verb for verb, _ in server.requests] == ["list", "watch", "watch"]
+        assert [verb for verb, _ in server.requests] == ["stream", "list", "watch", "watch"]
 
 
 async def test_an_answer_that_is_not_kubernetes_is_said_and_survived(

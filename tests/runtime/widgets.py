@@ -26,10 +26,6 @@ class Widget(Resource):
     spec: WidgetSpec = WidgetSpec()
 
 
-class Namespace(Resource):
-    resource: ClassVar[ResourceType] = ResourceType("", "v1", "Namespace", "namespaces", namespaced=False)
-
-
 def item(name: str, version: int = 1, *, generation: int = 1, **spec: Any) -> dict[str, Any]:
     return {
         "metadata": {"namespace": "ns", "name": name, "resourceVersion": str(version), "generation": generation},
@@ -63,20 +59,36 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class FaultyServer:
-    """Counts requests, with their time, and answers lists and watches as the test says."""
+    """Counts requests, with their time, and answers lists and watches as the test says.
+
+    Without `on_stream` it is a server that knows no streaming lists. `version` is where it says to be when asked.
+    """
 
     kubeconfig: Path
     on_list: Answer
     on_watch: Answer
+    on_stream: Answer
+    version: int = 1_000_000
     requests: list[tuple[str, float]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        verb = request.method if request.method != "GET" else "watch" if "watch" in request.query else "list"
+        verb = _verb(request)
         self.requests.append((verb, asyncio.get_running_loop().time()))
-        return await (self.on_watch if verb == "watch" else self.on_list)(request)
+        answers = {"watch": self.on_watch, "stream": self.on_stream, "version": listing(version=self.version)}
+        return await answers.get(verb, self.on_list)(request)
 
     def count(self, verb: str) -> int:
         return sum(1 for name, _ in self.requests if name == verb)
+
+
+def _verb(request: web.Request) -> str:
+    if request.method != "GET":
+        return request.method
+    if request.query.get("limit") == "1":
+        return "version"
+    if "watch" not in request.query:
+        return "list"
+    return "stream" if "sendInitialEvents" in request.query else "watch"
 
 
 def write_kubeconfig(path: Path, url: str, **user: Any) -> Path:
@@ -94,9 +106,9 @@ def write_kubeconfig(path: Path, url: str, **user: Any) -> Path:
 
 @asynccontextmanager
 async def faulty_server(
-    tmp_path: Path, *, on_list: Answer, on_watch: Answer, port: int = 0, **user: Any
+    tmp_path: Path, *, on_list: Answer, on_watch: Answer, on_stream: Answer | None = None, port: int = 0, **user: Any
 ) -> AsyncIterator[FaultyServer]:
-    server = FaultyServer(tmp_path / "kubeconfig", on_list, on_watch)
+    server = FaultyServer(tmp_path / "kubeconfig", on_list, on_watch, on_stream or status(422, "Invalid"))
     app = web.Application()
     app[CLOSING] = asyncio.Event()
     app.router.add_route("*", "/{path:.*}", server.handle)

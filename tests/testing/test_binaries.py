@@ -80,3 +80,22 @@ def test_without_a_recipe_there_is_no_cache(environ: dict[str, str], tmp_path: P
 
 def test_variable_that_is_not_set_never_means_the_path_of_this_process(recipe: Path) -> None:
     assert find_binaries({"XDG_CACHE_HOME": "/nowhere"}, recipe) is None
+
+
+def test_a_file_that_a_variable_names_comes_before_any_folder(
+    environ: dict[str, str], recipe: Path, tmp_path: Path
+) -> None:
+    named = {
+        **environ,
+        "TEST_ASSET_ETCD": "/mine/etcd",
+        "TEST_ASSET_KUBE_APISERVER": "/mine/apiserver",
+        "TEST_ASSET_KUBECTL": "/mine/kubectl",
+    }
+    found = find_binaries(named, recipe)
+    assert found is not None
+    assert (str(found.etcd), str(found.kube_apiserver)) == ("/mine/etcd", "/mine/apiserver")
+    assert str(find_kubectl(named, recipe)) == "/mine/kubectl"
+    del named["TEST_ASSET_ETCD"]
+    found = find_binaries(named, recipe)
+    assert found is not None
+    assert found.etcd == tmp_path / "assets" / "etcd"

@@ -1,9 +1,10 @@
 """CustomResourceDefinitions from types: `crd_for(Dataset)` is the manifest that the API server takes.
 
-Invariant: what comes out is a structural schema, or `NotStructural` names the path of the field that prevents it.
-Neighbours: the kinds carry a `CrdOptions`; `neptune crds` writes the YAML below `deploy/crds`.
-Rules: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/ (structural
-schemas, additional printer columns, selectable fields).
+Invariant: what comes out is a manifest with a structural schema, or `NotStructural` names what prevents it.
+Neighbours: `schema` turns types into schemas; the kinds carry a `CrdOptions`; `neptune crds` writes the YAML below
+`deploy/crds`.
+Rules: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/ (additional
+printer columns, selectable fields).
 """
 
 from __future__ import annotations
@@ -12,20 +13,16 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import WithDefaultSchema
 
-from neptune.errors import NeptuneError
+from neptune.api.schema import NotStructural, structural
 
 if TYPE_CHECKING:
     from neptune.api.meta import Resource
 
 ColumnType = Literal["integer", "number", "string", "boolean", "date"]
-
-
-class NotStructural(NeptuneError):
-    """A type cannot be expressed as a structural schema; the text names the field and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class CrdOptions:
-    """What a kind's manifest says besides its schema."""
+    """What a kind's manifest says besides its schema.
+
+    Attributes:
+        columns: of `kubectl get`, in their order; without any, kubectl shows the age.
+        short_names: further names for kubectl, such as `dset`.
+        categories: groups of kinds that `kubectl get CATEGORY` shows together.
+        selectable_fields: JSON paths such as `.spec.nodeName` that field selectors understand.
+        status_subresource: keep `status` apart from the rest, so that writers of one cannot touch the other.
+    """
 
     columns: tuple[Column, ...] = ()
     short_names: tuple[str, ...] = ()
@@ -50,58 +55,25 @@ class CrdOptions:
     status_subresource: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ListMap:
-    """Marks a list whose items are told apart by `key`, so that appliers of different items do not clash."""
-
-    key: str
-
-    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        schema["x-kubernetes-list-type"] = "map"
-        schema["x-kubernetes-list-map-keys"] = [self.key]
-        return schema
-
-
-#: JSON Schema words that pydantic emits and a structural schema has too, with the same meaning; in the order in which
-#: a person reads them.
-_KEPT = (
-    "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems",
-    "minimum", "maximum", "multipleOf", "default", "nullable",
-    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
-    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "required",
-)  # fmt: skip
-#: Words that are translated, or say nothing to the API server. `additionalProperties: true` beside properties is how
-#: `extra="allow"` looks: it is about what we keep when reading, not about what a user may write.
-_DROPPED = frozenset({"title", "properties", "items", "additionalProperties", "const"})
-
-
 def crd_for(cls: type[Resource]) -> dict[str, Any]:
     """Return the CustomResourceDefinition of a kind, as a JSON object.
 
+    Fields become properties, docstrings and `Field(description=...)` descriptions. A default is the server's too,
+    except None and "", which mean absent, and what a `default_factory` makes.
+
     Raises:
-        NotStructural: a field's type has no structural schema.
+        NotStructural: a field's type has no structural schema, or the kind's group is not one for custom resources.
     """
     kind, options = cls.resource, _options(cls)
-    schema = cls.model_json_schema(by_alias=True, mode="validation")
-    definitions = schema.get("$defs", {})
-    properties = {
-        name: _structural(part, definitions, name)
-        for name, part in schema["properties"].items()
-        if name not in {"apiVersion", "kind", "metadata"}
-    }
+    if "." not in kind.group:
+        raise NotStructural(
+            f"{cls.__name__}.resource: the group {kind.group!r} is Kubernetes' own; use a domain of yours, example.com"
+        )
     version: dict[str, Any] = {
         "name": kind.version,
         "served": True,
         "storage": True,
-        "schema": {
-            "openAPIV3Schema": {
-                "description": inspect.cleandoc(cls.__doc__ or ""),
-                "type": "object",
-                "required": [name for name in schema.get("required", ()) if name in properties],
-                "properties": properties,
-            }
-        },
+        "schema": {"openAPIV3Schema": _schema(cls)},
         "additionalPrinterColumns": [_column(column) for column in options.columns],
     }
     if options.status_subresource:
@@ -145,44 +117,34 @@ def _column(column: Column) -> dict[str, Any]:
     return entry
 
 
-def _structural(schema: dict[str, Any], definitions: dict[str, Any], path: str) -> dict[str, Any]:
-    schema = _resolved(schema, definitions, path)
-    unknown = schema.keys() - _DROPPED - {*_KEPT}
-    if unknown:
-        raise NotStructural(f"{path}: a CRD schema has no {', '.join(sorted(unknown))}; use a simpler type")
-    out = {word: schema[word] for word in _KEPT if word in schema}
-    if "const" in schema:
-        out["enum"] = [schema["const"]]
-    if "properties" in schema:
-        out["properties"] = {
-            name: _structural(part, definitions, f"{path}.{name}") for name, part in schema["properties"].items()
-        }
-    elif isinstance(schema.get("additionalProperties"), dict):
-        out["additionalProperties"] = _structural(schema["additionalProperties"], definitions, f"{path}.*")
-    elif schema.get("additionalProperties") is True:
-        # A mapping of anything; without this the API server would prune all that is in it.
-        out["x-kubernetes-preserve-unknown-fields"] = True
-    if "items" in schema:
-        out["items"] = _structural(schema["items"], definitions, f"{path}[]")
-    if "type" not in out and "x-kubernetes-int-or-string" not in out:
-        raise NotStructural(f"{path}: any value is allowed; give the field a type")
-    return out
+class _Generator(GenerateJsonSchema):
+    """Writes a default in the words of its type, `1h30m`, which pydantic does for its other mode alone."""
+
+    def get_default_value(self, schema: WithDefaultSchema) -> Any:
+        default = super().get_default_value(schema)
+        inner: Any = schema["schema"]
+        while "serialization" not in inner and "schema" in inner:
+            inner = inner["schema"]
+        written = inner.get("serialization", {})
+        if written.get("type") == "function-plain" and default is not None:
+            return written["function"](default)
+        return default
 
 
-def _resolved(schema: dict[str, Any], definitions: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return the schema with its reference put in place, and `X | None` as X: absent is how Kubernetes says None."""
-    around = {word: value for word, value in schema.items() if word not in {"$ref", "anyOf"}}
-    # An empty default is how Python spells "absent"; the API server would write it into the user's object.
-    if around.get("default", ...) in (None, ""):
-        del around["default"]
-    if "$ref" in schema:
-        name = schema["$ref"].rsplit("/", 1)[-1]
-        if path.count(".") > 64:
-            raise NotStructural(f"{path}: the type contains itself; a structural schema is finite")
-        return {**_resolved(definitions[name], definitions, path), **around}
-    if "anyOf" in schema:
-        options = [option for option in schema["anyOf"] if option.get("type") != "null"]
-        if len(options) != 1:
-            raise NotStructural(f"{path}: a choice between types; a structural schema needs one type a field")
-        return {**_resolved(options[0], definitions, path), **around}
-    return around
+def _schema(cls: type[Resource]) -> dict[str, Any]:
+    try:
+        schema = cls.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
+    except PydanticInvalidForJsonSchema as error:
+        raise NotStructural(f"{cls.__name__}: {error.message}; use a type that JSON has") from error
+    definitions = schema.pop("$defs", {})
+    inside: tuple[str, ...] = ()
+    if "$ref" in schema:  # the kind is a part of itself
+        inside = (schema["$ref"].rsplit("/", 1)[-1],)
+        schema = definitions[inside[0]]
+    # The server has its own schema for these three, and refuses another.
+    own = {name: part for name, part in schema["properties"].items() if name not in {"apiVersion", "kind", "metadata"}}
+    required = [name for name in schema.get("required", ()) if name in own]
+    whole = {
+        **schema, "properties": own, "required": required, "description": inspect.cleandoc(cls.__doc__ or "")
+    }  # fmt: skip
+    return structural(whole, definitions, cls.__name__, inside)

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from neptune.api.conditions import Condition
-from neptune.api.crd import Column, CrdOptions, ListMap
+from neptune.api.crd import Column, CrdOptions
+from neptune.api.markers import ListMap
 from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
 
 

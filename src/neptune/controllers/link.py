@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from neptune.clock import Clock
 from neptune.log import get_logger
-from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Publish, Reported, Warn
+from neptune.protocol.actions import Publish
+from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.messages import DesiredObject, Verdict
 from neptune.protocol.presence import NodeState
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed

@@ -22,9 +22,10 @@ from neptune.edge.store import Saved, Store
 from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
 from neptune.log import get_logger
+from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import DesiredObject
-from neptune.protocol.node import Action, NodeLink, Publish, Warn
+from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics, is_node_name
 from neptune.transport import Connected, Disconnected, Event, Message, Published, Received, Session, Transport
 
@@ -41,8 +42,8 @@ class AgentSettings:
     """What an agent has to know.
 
     `node` is the name that `spec.nodeName` uses. `roots` are the directories below which data may be read.
-    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the least time between two
-    numbers of one dataset.
+    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the time
+    between two numbers of a dataset that changes all the time.
 
     Raises:
         SettingsError: one of them cannot be used.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from neptune.edge.problems import Problem, Reason, not_a_file, problem_of, shown
 
@@ -62,7 +63,7 @@ def _path_of_file_url(url: str) -> str | Problem:
         return Problem(Reason.BAD_URL, f"{shown(url)} names no file on this node: {_HINT}")
     if _BAD_ESCAPE.search(tail) or "?" in tail or "#" in tail:
         return Problem(Reason.BAD_URL, f"{shown(url)}: write %25 for %, %3F for ? and %23 for # in a file:// url")
-    return "/" + os.fsdecode(unquote_to_bytes(tail))
+    return "/" + unquote(tail, encoding=sys.getfilesystemencoding(), errors="surrogateescape")
 
 
 def resolve(url: object, roots: Sequence[str]) -> str | Problem:

@@ -23,6 +23,10 @@ DEBOUNCE_SECONDS = 0.05
 #: A count that takes longer than this is told to the user (seconds), and how often its progress is.
 TELL_AFTER_SECONDS, TELL_EVERY_SECONDS = 0.5, 5.0
 
+#: How many numbers of one dataset may follow each other at once before the interval holds them apart: a person who
+#: appends a line now and then never waits, a program that writes all the time is told once an interval.
+BURST = 5
+
 
 class Ticket(NamedTuple):
     """A look that is under way: at which dataset, and which of its specs."""
@@ -59,6 +63,8 @@ class _Dataset:
     result: Result | None
     reported: StatusReport | None
     not_before: float = 0.0
+    #: Numbers so far, one an interval, would have lasted until then (generic cell rate algorithm, ITU-T I.371).
+    paid_until: float = 0.0
     looking: bool = False
     again: bool = False
 
@@ -72,8 +78,9 @@ class _Dataset:
 class Schedule:
     """The datasets of a node.
 
-    `poll_seconds` is how often each is looked at without any cause. `interval_seconds` is the least time between a
-    counted number and the next look at that dataset; the first number of a spec waits for nothing.
+    `poll_seconds` is how often each is looked at without any cause. `interval_seconds` is the time
+    between two numbers of a dataset that changes all the time; `BURST` of them may come at once, and the first number
+    of a spec waits for nothing.
     """
 
     poll_seconds: float
@@ -155,7 +162,8 @@ class Schedule:
         is_news = report != dataset.reported
         if isinstance(outcome, Checkpoint) and (run is not None or is_news):
             # A file that changes all the time takes half of one core at most.
-            dataset.not_before = now + max(self.interval_seconds, cost_seconds)
+            dataset.paid_until = max(dataset.paid_until, now) + self.interval_seconds
+            dataset.not_before = max(now + cost_seconds, dataset.paid_until - (BURST - 1) * self.interval_seconds)
         if dataset.again:
             dataset.again = False
             self._wake(uid, dataset, max(now, dataset.not_before))

@@ -11,9 +11,10 @@ Neighbours: `controllers.link` carries out the actions; `presence` says which no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from neptune.protocol import messages
+from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.messages import (
     CloudPresence,
     DesiredObject,
@@ -32,17 +33,8 @@ from neptune.protocol.presence import PresenceTable
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received
 
-#: Desired state and verdicts older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
-EXPIRY_SECONDS = 120
 #: Bounds the memory of what has been warned about; past it everything may be said again.
 _MAX_WARNED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand this to the transport."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +138,7 @@ class CloudLink:
         if not body.online:
             changed = self.presence.gone(node, header.node_epoch, body.connection, now)
         else:
-            changed = self.presence.alive(node, header.node_epoch, body.connection, now)
+            changed = self.presence.alive(node, header.node_epoch, body.connection, now, will_epoch=body.will_epoch)
             # A new connection may be of a mended agent: what is wrong with this one is said anew.
             self._warned = {warned for warned in self._warned if warned[0] != node}
         return [PresenceChanged(node)] if changed else []
@@ -203,6 +195,8 @@ class CloudLink:
 
     def _send(self, node: str, verb: Verb, header: Header, body: messages.Body) -> Publish:
         topic = self.topics.node(node, verb)
+        # The echo tells a process that starts below an earlier one, for want of its disk or its clock, to go above it.
+        header = replace(header, node_epoch=self.presence.highest_epoch(node))
         return Publish(Message(topic, messages.encode(header, body), expiry_seconds=EXPIRY_SECONDS))
 
     def _drop(self, node: str, reason: str) -> list[Action]:

@@ -105,12 +105,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Birth and will of a node. `connection` counts the connections of one epoch, so that an old will is known."""
+    """Birth and will of a node. `connection` counts the connections of one process, so that an old will is known.
+
+    `will_epoch` is that of the will of this connection, where it is not the present one; 0 where it is.
+    """
 
     TYPE: ClassVar[str] = "presence"
     online: bool
     connection: int
     agent: str = ""
+    will_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

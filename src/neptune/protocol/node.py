@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from neptune.protocol import messages
+from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
 from neptune.protocol.desired import Assembly, Change, DesiredState
 from neptune.protocol.messages import (
@@ -41,15 +42,6 @@ RESYNC_SECONDS = 600.0
 #: Nodes answer the cloud's birth spread over this many seconds, so that a restart is not a stampede; it also bounds
 #: how often one node asks, whatever it hears.
 ROLL_CALL_SECONDS = 1.0
-#: Desired state and statuses older than this are of no use; a broker that knows MQTT 5 drops them (seconds).
-EXPIRY_SECONDS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand this to the transport."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,11 @@ class _Sync:
 
 @dataclass(slots=True)
 class NodeLink:
-    """The link of one node. `epoch` names this process: higher than that of any earlier one of this node."""
+    """The link of one node.
+
+    `epoch` names this process: higher than that of any earlier one of this node. Where it turns out not to be (an empty
+    disk, a clock that went back, another agent of this name) the cloud's echo of the highest raises it.
+    """
 
     node: str
     epoch: int
@@ -93,6 +89,7 @@ class NodeLink:
     _ask_again: bool = False
     _warned: set[str] = field(default_factory=set)
     _events: int = 0
+    _will_epoch: int = 0
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.rng)
@@ -100,6 +97,7 @@ class NodeLink:
 
     def will(self, connection: int, timestamp: int) -> Message:
         """Return what the broker should say when that connection breaks."""
+        self._will_epoch = self.epoch
         return self._presence(online=False, connection=connection, timestamp=timestamp)
 
     def connected(self, connection: int, now: float, timestamp: int) -> list[Action]:
@@ -135,11 +133,11 @@ class NodeLink:
             case None, CloudPresence() if topic == self.topics.cloud():
                 return self._on_cloud(body, message.retained, now, timestamp)
             case (self.node, Verb.GET_RESULT), GetResult():
-                return self._on_answer(header, body, now, timestamp)
+                return [*self._caught_up(header, timestamp), *self._on_answer(header, body, now, timestamp)]
             case (self.node, Verb.UPDATED), Updated():
-                return self._on_update(header, body, now, timestamp)
+                return [*self._caught_up(header, timestamp), *self._on_update(header, body, now, timestamp)]
             case (self.node, Verb.STATUS_RESULT), StatusResult():
-                return self._on_verdicts(body, now, timestamp)
+                return [*self._caught_up(header, timestamp), *self._on_verdicts(body, now, timestamp)]
         return self._drop(f"{topic}: a {body.TYPE} does not belong on this topic")
 
     def tick(self, now: float, timestamp: int) -> list[Action]:
@@ -162,6 +160,14 @@ class NodeLink:
         if self.live and (due := self.outbox.next_due()) is not None:
             times.append(due)
         return min(times, default=None)
+
+    def _caught_up(self, header: Header, timestamp: int) -> list[Action]:
+        """Go above an epoch that the cloud has heard of, and say everything again: it took nothing from below."""
+        if header.node_epoch <= self.epoch or self.connection is None:
+            return []
+        self.epoch = header.node_epoch + 1
+        self.outbox.requeue_all()
+        return [Publish(self._presence(online=True, connection=self.connection, timestamp=timestamp))]
 
     def _ask(self, now: float, timestamp: int) -> list[Action]:
         if self._asked_since is None:
@@ -255,7 +261,8 @@ class NodeLink:
 
     def _presence(self, *, online: bool, connection: int, timestamp: int) -> Message:
         header = Header(f"{self.node}-{self.epoch:x}-c{connection}", timestamp, node_epoch=self.epoch)
-        body = Presence(online=online, connection=connection, agent=self.agent)
+        will_epoch = self._will_epoch if self._will_epoch != self.epoch else 0
+        body = Presence(online=online, connection=connection, agent=self.agent, will_epoch=will_epoch)
         topic = self.topics.node(self.node, Verb.PRESENCE)
         return Message(topic, messages.encode(header, body), retain=True)
 

@@ -34,6 +34,10 @@ class _Node:
     away_at: float | None
     #: The will of this very connection was here, so that its birth, late or twice, tells nothing more.
     has_parted: bool = False
+    #: The epoch that the will of this connection carries: a process that raised its epoch has an older will out.
+    will_epoch: int = 0
+    #: The highest epoch that any process of this node has had.
+    highest: int = 0
 
 
 @dataclass(slots=True)
@@ -49,22 +53,30 @@ class PresenceTable:
             return NodeState.NEVER_SEEN
         return NodeState.OFFLINE if entry.away_at is None else NodeState.ONLINE
 
-    def alive(self, node: str, epoch: int, connection: int, now: float) -> bool:
+    def highest_epoch(self, node: str) -> int:
+        """Return the highest epoch that was heard of, or 0. A process below it has to go above it to be heard."""
+        entry = self._nodes.get(node)
+        return 0 if entry is None else entry.highest
+
+    def alive(self, node: str, epoch: int, connection: int, now: float, *, will_epoch: int = 0) -> bool:
         """Take a birth; return whether the node's state changed. A birth older than what is known is ignored."""
         entry = self._nodes.get(node)
         if entry is not None:
-            known = (entry.epoch, entry.connection)
-            if (epoch, connection) < known or ((epoch, connection) == known and entry.has_parted):
+            if epoch == entry.epoch and connection < entry.connection + entry.has_parted:
                 return False
-        return self._sign_of_life(node, epoch, connection, now)
+            if _is_superseded(entry, epoch):
+                return False
+        return self._sign_of_life(node, epoch, connection, now, will_epoch or epoch)
 
     def heard(self, node: str, epoch: int, now: float) -> bool:
         """Take any other message as a sign of life; return whether the node's state changed."""
         entry = self._nodes.get(node)
-        if entry is None or epoch > entry.epoch:
-            return self._sign_of_life(node, epoch, 0, now)
+        if entry is not None and _is_superseded(entry, epoch):
+            return False
         # It may be of a connection whose birth was lost; if it is older than the will, silence will tell.
-        return epoch == entry.epoch and self._sign_of_life(node, epoch, entry.connection, now)
+        if entry is not None and epoch == entry.epoch:
+            return self._sign_of_life(node, epoch, entry.connection, now, entry.will_epoch)
+        return self._sign_of_life(node, epoch, 0, now, epoch)
 
     def gone(self, node: str, epoch: int, connection: int, now: float) -> bool:
         """Take a will or a goodbye; return whether the node's state changed at once.
@@ -73,10 +85,12 @@ class PresenceTable:
         """
         entry = self._nodes.get(node)
         if entry is None:
-            self._nodes[node] = _Node(epoch, connection, away_at=None, has_parted=True)
+            self._nodes[node] = _Node(epoch, connection, away_at=None, has_parted=True, highest=epoch)
             return True
-        if (epoch, connection) >= (entry.epoch, entry.connection):
-            entry.epoch, entry.connection, entry.has_parted = epoch, connection, True
+        is_its_will = (epoch, connection) == (entry.will_epoch, entry.connection)
+        if is_its_will or (epoch, connection) >= (entry.epoch, entry.connection):
+            entry.epoch, entry.connection, entry.has_parted = max(epoch, entry.epoch), connection, True
+            entry.highest = max(epoch, entry.highest)
             if entry.away_at is not None:
                 entry.away_at = min(entry.away_at, now + DEBOUNCE_SECONDS)
         return False
@@ -92,7 +106,17 @@ class PresenceTable:
         """Return when `expire` may have something to tell, or None."""
         return min((node.away_at for node in self._nodes.values() if node.away_at is not None), default=None)
 
-    def _sign_of_life(self, node: str, epoch: int, connection: int, now: float) -> bool:
+    def _sign_of_life(self, node: str, epoch: int, connection: int, now: float, will_epoch: int) -> bool:
         was_online = self.state(node) is NodeState.ONLINE
-        self._nodes[node] = _Node(epoch, connection, away_at=now + SILENCE_SECONDS)
+        highest = max(epoch, self.highest_epoch(node))
+        away_at = now + SILENCE_SECONDS
+        self._nodes[node] = _Node(epoch, connection, away_at, will_epoch=will_epoch, highest=highest)
         return not was_online
+
+
+def _is_superseded(entry: _Node, epoch: int) -> bool:
+    """Tell whether a process is known to have ended because a later one is there.
+
+    Once the later one has gone, the earlier may be alive: two agents had one name, or a clock went back.
+    """
+    return epoch < entry.epoch and not entry.has_parted

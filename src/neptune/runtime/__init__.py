@@ -2,11 +2,12 @@
 
 It works for any `neptune.api.meta.Resource` and names no kind. In the order of what stands on what:
 
-- `errors`: what an API server may answer.          - `sources`, `mappers`, `predicates`: what names keys, and when.
-- `http`, `client`: requests.                       - `queue`: which key is next.
-- `watch`, `cache`: a copy that stays true.         - `context`, `controller`, `manager`: who calls your function.
-- `owners`, `finalizers`: whose an object is, and what happens before it goes.     - `leader`: which replica works.
-- `events`: what people are told.                   - `watchdog`: whose function blocks the loop.
+- `errors`: what an API server may answer.            - `sources`, `mappers`, `predicates`: what names keys, and when.
+- `http`, `query`, `writer`, `client`: requests.      - `queue`: which key is next.
+- `watch`, `cache`: a copy that stays true.           - `context`, `controller`, `manager`: who calls your function.
+- `owners`, `finalizers`: whose an object is, and what happens before it goes.
+- `events`: what people are told.                     - `leader`: which replica works.
+- `watchdog`: whose function blocks the loop.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -18,7 +19,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 """
 
 from neptune.runtime.cache import Cache, Change, Informer
-from neptune.runtime.client import Client, Query, StatusWriter, WatchEvent
+from neptune.runtime.client import Client
 from neptune.runtime.context import Context, RequeueAfter
 from neptune.runtime.controller import Controller
 from neptune.runtime.errors import (
@@ -28,6 +29,7 @@ from neptune.runtime.errors import (
     BadRequest,
     Conflict,
     DecodeError,
+    FieldConflict,
     Forbidden,
     Gone,
     Invalid,
@@ -45,9 +47,11 @@ from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
 from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
+from neptune.runtime.query import Query, WatchEvent
 from neptune.runtime.queue import WorkQueue
 from neptune.runtime.sources import Keys, Mailbox, Source
 from neptune.runtime.watch import Snapshot
+from neptune.runtime.writer import StatusWriter, Writer
 
 __all__ = [
     "AlreadyExists",
@@ -63,6 +67,7 @@ __all__ = [
     "Controller",
     "DecodeError",
     "Events",
+    "FieldConflict",
     "Finalizer",
     "Forbidden",
     "GenerationChanged",
@@ -91,6 +96,7 @@ __all__ = [
     "Unauthorized",
     "WatchEvent",
     "WorkQueue",
+    "Writer",
     "controller_of",
     "is_controlled_by",
     "set_controller_ref",

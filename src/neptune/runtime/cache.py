@@ -9,16 +9,34 @@ reads are also safe from a reconciler's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, cast
 
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
-from neptune.runtime.client import Client, Query, describe
+from neptune.runtime.client import Client
 from neptune.runtime.errors import DecodeError, NotWatched
-from neptune.runtime.watch import Deleted, Listed, ListWatch, Snapshot, Stored, Update
+from neptune.runtime.index import Index, IndexFunction
+from neptune.runtime.ownwrites import OwnWrites, reconciling
+from neptune.runtime.query import Query, describe
+from neptune.runtime.watch import (
+    Deleted,
+    Listed,
+    ListWatch,
+    Progress,
+    Snapshot,
+    Stored,
+    Transform,
+    Update,
+    is_older,
+)
+from neptune.runtime.writer import Written
+
+#: A watch is some milliseconds behind; who waits longer than this has another trouble, which is reported elsewhere.
+CATCH_UP_SECONDS = 5.0
 
 log = get_logger()
 
@@ -37,32 +55,6 @@ class Change(Generic[R]):
 
 
 Handler = Callable[[Change[R]], None]
-IndexFunction = Callable[[R], Iterable[str]]
-
-
-class _Index(Generic[R]):
-    """Keys by the values that a function gives for their objects, and back, so that a change costs its values only."""
-
-    def __init__(self, function: IndexFunction[R]) -> None:
-        self._function = function
-        self._keys: dict[str, set[ResourceKey]] = {}
-        self._values: dict[ResourceKey, set[str]] = {}
-
-    def put(self, key: ResourceKey, obj: R) -> None:
-        values = set(self._function(obj))
-        self.remove(key)
-        self._values[key] = values
-        for value in values:
-            self._keys.setdefault(value, set()).add(key)
-
-    def remove(self, key: ResourceKey) -> None:
-        for value in self._values.pop(key, ()):
-            self._keys[value].discard(key)
-            if not self._keys[value]:
-                del self._keys[value]
-
-    def keys(self, value: str) -> list[ResourceKey]:
-        return list(self._keys.get(value, ()))
 
 
 class Informer(Generic[R]):
@@ -73,8 +65,11 @@ class Informer(Generic[R]):
         self.synced = asyncio.Event()
         self._objects: dict[ResourceKey, Snapshot[R]] = {}
         self._handlers: list[Handler[R]] = []
-        self._indexes: dict[str, _Index[R]] = {}
+        self._indexes: dict[str, Index[R]] = {}
         self._undecodable: dict[ResourceKey, str] = {}
+        self._waiting: list[tuple[Written, asyncio.Future[None]]] = []
+        #: Everything that happened up to this resource version is in; empty when that is not known.
+        self.version = ""
 
     def subscribe(self, handler: Handler[R]) -> None:
         """Call `handler` for each change, and now for each object that is there already."""
@@ -86,7 +81,7 @@ class Informer(Generic[R]):
         """Keep an index by the values that `function` gives for an object. Asking for the same one twice is one."""
         if name in self._indexes:
             return
-        self._indexes[name] = _Index(function)
+        self._indexes[name] = Index(function)
         for item in self._objects.values():
             self._index_one(self._indexes[name], item)
 
@@ -94,11 +89,40 @@ class Informer(Generic[R]):
         """Take in what the watch brought, and tell the handlers. The sink of a ListWatch."""
         match update:
             case Listed():
+                self.version = update.version
                 self._replace(update.objects)
             case Stored():
+                self.version = update.object.version
                 self._put(update.object)
             case Deleted():
+                self.version = update.object.version
                 self._remove(update.object)
+            case Progress():
+                self.version = update.version
+        self._wake()
+
+    def has_seen(self, written: Written) -> bool:
+        """Tell whether the copy has what that write made of the object; true when there is no way to know."""
+        if written.version:
+            return not is_older(self.version, written.version)
+        item = self._objects.get(written.key)
+        return item is None or item.uid != written.uid
+
+    async def until_seen(self, written: Written) -> None:
+        """Wait until the copy has what that write made of the object, for as long as it takes."""
+        if self.has_seen(written):
+            return
+        waiter = (written, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        try:
+            await waiter[1]
+        finally:
+            self._waiting.remove(waiter)
+
+    def _wake(self) -> None:
+        for written, future in self._waiting:
+            if not future.done() and self.has_seen(written):
+                future.set_result(None)
 
     def get(self, key: ResourceKey) -> Snapshot[R] | None:
         """Return the object as bytes, or None."""
@@ -172,7 +196,7 @@ class Informer(Generic[R]):
         for index in self._indexes.values():
             index.remove(key)
 
-    def _index_one(self, index: _Index[R], item: Snapshot[R]) -> None:
+    def _index_one(self, index: Index[R], item: Snapshot[R]) -> None:
         if (obj := self.decode_or_none(item)) is None:
             return
         try:
@@ -199,36 +223,62 @@ class Cache:
         self._client = client
         self._clock = clock or SystemClock()
         self._informers: dict[Query[Any], Informer[Any]] = {}
+        self._indexes: dict[type[Resource], dict[str, IndexFunction[Any]]] = {}
+        self._transforms: dict[type[Resource], Transform] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._own_writes = OwnWrites(self._has_seen)
+        client.observe(self._own_writes.add)
 
     def watch(
         self, cls: type[R], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> Informer[R]:
-        """Return the informer of that query; the same one to all who ask."""
+        """Return the informer of that query; the same one to all who ask.
+
+        Call it once for each namespace or selector of a kind to watch several: reads then look into all of them.
+        `PartialObjectMetadata.of(cls)` watches the metadata alone, and is read by that class.
+        """
         query = Query(cls, namespace, label_selector, field_selector)
         if query not in self._informers:
-            self._informers[query] = Informer(query)
+            informer = self._informers[query] = Informer(query)
+            for name, function in self._indexes.get(cls, {}).items():
+                informer.index(name, function)
             if self._group:
-                self._start(self._informers[query])
+                self._start(informer)
         return cast("Informer[R]", self._informers[query])
 
     def index(self, cls: type[R], name: str, function: IndexFunction[R]) -> None:
-        """Index the objects of a watched kind by value: `function` gives the values of one object.
+        """Index the objects of a kind by value: `function` gives the values of one object.
 
         >>> cache.index(Dataset, "node", lambda dataset: [dataset.spec.node_name])  # doctest: +SKIP
         """
-        for informer in self._of(cls):
-            informer.index(name, function)
+        self._indexes.setdefault(cls, {}).setdefault(name, function)
+        for query, informer in self._informers.items():
+            if query.cls is cls:
+                informer.index(name, function)
+
+    def transform(self, cls: type[Resource], function: Transform) -> None:
+        """Change the objects of a kind before they are kept, as JSON: drop what nobody reads, to save memory.
+
+        `managedFields` are dropped anyway. An object that is read then lacks what was dropped: patch it, never
+        `update` it.
+
+        Raises:
+            RuntimeError: the cache runs already, and holds objects that were not transformed.
+        """
+        if self._group:
+            raise RuntimeError(f"call cache.transform({cls.__name__}, ...) before the cache runs")
+        self._transforms[cls] = function
 
     def get(self, cls: type[R], key: ResourceKey) -> R | None:
         """Return a private copy of the object, or None when there is none.
 
         Raises:
-            NotWatched: nobody declared the kind.
+            NotWatched: nobody declared the kind, or not that namespace of it.
             DecodeError: it does not fit its type. None would look as if it were gone.
         """
-        for informer in self._of(cls):
-            if item := informer.get(ResourceKey(*key)):
+        key = ResourceKey(*key)
+        for informer in self._of(cls, key.namespace):
+            if item := informer.get(key):
                 return informer.decode(item)
         return None
 
@@ -236,15 +286,42 @@ class Cache:
         """Return private copies of the objects of a namespace, or of all; of those that an index has under `value`.
 
         Objects that do not fit their type are left out, logged, and named by `undecodable`.
+
+        Raises:
+            NotWatched: nobody declared the kind, that namespace of it, or the index.
         """
         found: dict[ResourceKey, R] = {}
-        for informer in self._of(cls):
+        for informer in self._of(cls, namespace):
             for item in informer.snapshots(index=index, value=value):
                 if item.key in found or (namespace and item.key.namespace != namespace):
                     continue
                 if (obj := informer.decode_or_none(item)) is not None:
                     found[item.key] = obj
         return [*found.values()]
+
+    def reconciling(self, cls: type[Resource], key: ResourceKey) -> AbstractContextManager[None]:
+        """Mark what is written meanwhile, to any kind, as written for this object: `caught_up` waits for it.
+
+        Counts for this task and those that it starts; a thread needs `contextvars.copy_context().run`.
+        """
+        return reconciling(cls.resource, key)
+
+    async def caught_up(self, cls: type[Resource], key: ResourceKey, timeout_seconds: float = CATCH_UP_SECONDS) -> bool:
+        """Wait until the cache holds what this client wrote to the object, or to others while `reconciling` it.
+
+        So whoever reads next does not see the state before its own writes. Only kinds that are watched count. False
+        means that the watch is further behind than `timeout_seconds`; these writes are then not waited for again.
+        """
+        writes = self._own_writes.take((cls.resource, key))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                for written in writes:
+                    for informer in self._seeing(written):
+                        await informer.until_seen(written)
+        except TimeoutError:
+            log.warning("cache is behind our own write", resource=describe(cls), key=str(key))
+            return False
+        return True
 
     def undecodable(self, cls: type[Resource]) -> frozenset[ResourceKey]:
         """Return the objects that were found not to fit their type."""
@@ -273,13 +350,30 @@ class Cache:
 
     def _start(self, informer: Informer[Any]) -> None:
         if self._group:
-            watcher = ListWatch(self._client, informer.query, informer.apply, self._clock)
-            self._group.create_task(watcher.run(), name=f"watch {describe(informer.query.cls)}")
+            query = informer.query
+            transform = self._transforms.get(query.cls)
+            watcher = ListWatch(self._client, query, informer.apply, self._clock, transform)
+            self._group.create_task(watcher.run(), name=f"watch {describe(query.cls)}")
 
-    def _of(self, cls: type[R]) -> Sequence[Informer[R]]:
-        informers = [informer for query, informer in self._informers.items() if query.cls is cls]
+    def _of(self, cls: type[R], namespace: str = "") -> Sequence[Informer[R]]:
+        informers = [
+            informer
+            for query, informer in self._informers.items()
+            if query.cls is cls and (not namespace or query.covers(namespace))
+        ]
         if not informers:
+            where = f" in namespace {namespace}" if namespace else ""
             raise NotWatched(
-                f"the cache does not watch {describe(cls)}: give it a controller, or call cache.watch({cls.__name__})"
+                f"the cache does not watch {describe(cls)}{where}: "
+                f"give it a controller, or call cache.watch({cls.__name__})"
             )
         return informers
+
+    def _seeing(self, written: Written) -> Iterator[Informer[Any]]:
+        """Give the informers that will see the write; one that has not listed yet cannot be behind."""
+        for query, informer in self._informers.items():
+            if query.cls.resource == written.resource and query.covers(written.key.namespace) and informer.version:
+                yield informer
+
+    def _has_seen(self, written: Written) -> bool:
+        return all(informer.has_seen(written) for informer in self._seeing(written))

@@ -8,6 +8,7 @@ Neighbours: `cache`, `mappers` and `sources` name keys, `queue` orders them, `ma
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import secrets
 import threading
@@ -20,12 +21,12 @@ from typing import Any, Generic
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.errors import NeptuneError
 from neptune.runtime.cache import Cache, Change, Informer
-from neptune.runtime.client import Query, describe
 from neptune.runtime.context import Call, Context, Outcome, Reconcile, RequeueAfter
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
+from neptune.runtime.query import Query, describe
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
 
@@ -190,15 +191,14 @@ class Controller(Generic[R]):
         return round(self.queue.add_failed(key), 3)
 
     async def _call(self, ctx: Context, key: ResourceKey) -> Outcome:
+        cls = self.query.cls
+        # What the call before wrote must be in the cache, or this one would act on a state that is no more.
+        await ctx.cache.caught_up(cls, key)
         try:
             async with asyncio.timeout(self.timeout_seconds) as deadline:
                 outcome: Any
-                if self._in_threads:
-                    outcome = await self._in_thread(ctx, key)
-                else:
-                    outcome = self.reconcile(ctx, key)
-                    if inspect.isawaitable(outcome):
-                        outcome = await outcome
+                with ctx.cache.reconciling(cls, key):
+                    outcome = await self._outcome(ctx, key)
         except TimeoutError as error:
             if deadline.expired():
                 self._series.timeouts.inc()
@@ -210,6 +210,12 @@ class Controller(Generic[R]):
             outcome.close()
             raise TypeError("reconcile is a plain def that returned a coroutine: make it an async def")
         raise TypeError(f"reconcile returned {outcome!r}: return None or RequeueAfter(seconds)")
+
+    async def _outcome(self, ctx: Context, key: ResourceKey) -> Any:
+        if self._in_threads:
+            return await self._in_thread(ctx, key)
+        outcome: Any = self.reconcile(ctx, key)
+        return await outcome if inspect.isawaitable(outcome) else outcome
 
     async def _in_thread(self, ctx: Context, key: ResourceKey) -> Any:
         """Call the function in a thread of its own: a daemon, so that one which hangs never keeps a program alive."""
@@ -224,7 +230,9 @@ class Controller(Generic[R]):
                 else:
                     ctx.loop.call_soon_threadsafe(returned.set_result, outcome)
 
-        threading.Thread(target=run, name=f"{self.name} {key}", daemon=True).start()
+        # With the context of this task, so that the cache knows whose writes these are.
+        in_context = contextvars.copy_context().run
+        threading.Thread(target=in_context, args=(run,), name=f"{self.name} {key}", daemon=True).start()
         try:
             return await asyncio.shield(returned)
         except asyncio.CancelledError:

@@ -6,7 +6,7 @@ NeptuneError
 │   ├── Unauthorized          401  who we are is not known
 │   ├── Forbidden             403  we are known, and not allowed
 │   ├── NotFound              404  no such object, or no such kind
-│   ├── Conflict              409  somebody else changed the object since we read it
+│   ├── Conflict              409  somebody else changed the object since we read it, or owns an applied field
 │   │   └── AlreadyExists     409  an object of that name is there
 │   ├── Gone                  410  the version asked for is no longer kept ("Expired")
 │   ├── Invalid               422  the object breaks its schema; `details` has the causes
@@ -23,9 +23,13 @@ Source of the names: metav1.Status and StatusReason in k8s.io/apimachinery/pkg/a
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, NamedTuple
 
 from neptune.errors import NeptuneError
+
+#: NewApplyConflict and its callers in k8s.io/apimachinery and sigs.k8s.io/structured-merge-diff (merge/conflict.go).
+_MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
 class ApiError(NeptuneError):
@@ -82,10 +86,29 @@ class NotFound(ApiError):
     default_reason = "NotFound"
 
 
+class FieldConflict(NamedTuple):
+    """A field that another manager owns: who, and the field's path such as `.spec.url`."""
+
+    manager: str
+    field: str
+
+
 class Conflict(ApiError):
-    """409: the object changed since it was read, or a precondition failed. Read it again and decide anew."""
+    """409: the object changed since it was read, or a precondition failed. Read it again and decide anew.
+
+    After a server-side apply: other managers own fields that it states; `conflicts` names them.
+    """
 
     default_reason = "Conflict"
+
+    @property
+    def conflicts(self) -> tuple[FieldConflict, ...]:
+        """The fields that other managers own, for a server-side apply; else empty."""
+        return tuple(
+            FieldConflict(manager[1], cause.get("field", ""))
+            for cause in self.details.get("causes") or ()
+            if (manager := _MANAGER.search(cause.get("message", "")))
+        )
 
 
 class AlreadyExists(Conflict):

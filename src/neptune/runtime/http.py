@@ -1,10 +1,8 @@
-"""HTTP to one API server: the only door to `kubernetes` (configuration, credentials) and to aiohttp as a client.
+"""HTTP to one API server: the only door to aiohttp as a client.
 
-Invariant: every request has a deadline, a failure is an `ApiError`, and nothing here blocks the event loop: a
-kubeconfig is read, a token refreshed and an exec plugin run in a thread.
-Neighbours: `client` speaks Kubernetes over it; nobody else opens a connection to the API server.
-`kubernetes.config` and `Configuration` are used, nothing above them: reading kubeconfigs and cloud log-ins is the part
-that users must be able to trust, and its models and informer cost more than they give.
+Invariant: every request has a deadline, a failure is an `ApiError`, and nothing here blocks the event loop: what
+`access` does runs in a thread. Credentials that stopped working are loaded anew before anybody hears of it.
+Neighbours: `client` speaks Kubernetes over it, `access` knows the way; nobody else connects to the API server.
 """
 
 from __future__ import annotations
@@ -12,21 +10,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import aiohttp
-import yaml
 
 from neptune import __version__
-from neptune.errors import SettingsError
+from neptune.runtime.access import Access, load_access
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 
 REQUEST_SECONDS = 30.0
@@ -41,123 +33,26 @@ MAX_RETRY_AFTER_SECONDS = 10.0
 AUTHORIZATION_SECONDS = 30.0
 #: Credentials are loaded anew after a 401, no more often than this: an exec plugin may ask a person.
 RELOAD_SECONDS = 10.0
-_SERVICE_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+#: For reading a kubeconfig and running its exec plugin; leaves a request some time for the server.
+LOAD_SECONDS = 20.0
 
 JSON = "application/json"
 
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to reach an API server: its address, TLS, proxy, and where the `Authorization` header comes from.
-
-    `authorization` may block: it reads files and runs plugins. `anonymous` when there are no credentials at all.
-    """
-
-    url: str
-    tls: ssl.SSLContext | bool
-    server_hostname: str | None
-    proxy: str | None
-    authorization: Callable[[], str | None]
-    anonymous: bool
-
-
-def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> Access:
-    """Read the configuration as kubectl would. Blocks: it reads files and may run an exec plugin.
-
-    Searched in this order: `kubeconfig`, the variable KUBECONFIG, the service account of a pod, `~/.kube/config`.
-
-    Raises:
-        SettingsError: nothing was found or it cannot be used; the text names the file and the remedy.
-    """
-    # Here, because a program that only prints its help need not spend 170 ms and 30 MB.
-    from kubernetes.client import Configuration  # noqa: PLC0415
-
-    configuration: Any = Configuration()
-    source = str(kubeconfig or os.environ.get("KUBECONFIG", ""))
-    if not source and "KUBERNETES_SERVICE_HOST" in os.environ and _SERVICE_TOKEN.exists():
-        _load(configuration, "the service account of this pod", _in_cluster)
-    else:
-        source = str(Path(source or "~/.kube/config").expanduser())
-        if not any(Path(part).expanduser().exists() for part in source.split(os.pathsep)):
-            raise SettingsError(
-                f"there is no kubeconfig at {source}: pass its path, set KUBECONFIG, or run inside a cluster"
-            )
-        _load(configuration, f"kubeconfig {source}", lambda target: _from_file(target, source, context))
-    host = urlsplit(configuration.host).hostname or ""
-    return Access(
-        url=configuration.host.rstrip("/"),
-        tls=_tls(configuration, source),
-        server_hostname=configuration.tls_server_name,
-        proxy=None if proxy_bypass(host) else configuration.proxy,
-        authorization=lambda: _authorization(configuration),
-        anonymous=not configuration.api_key and not configuration.cert_file,
-    )
-
-
-def _in_cluster(configuration: Any) -> None:
-    from kubernetes import config  # noqa: PLC0415  # as in load_access
-
-    load: Any = config.load_incluster_config  # untyped
-    load(client_configuration=configuration)
-
-
-def _from_file(configuration: Any, source: str, context: str | None) -> None:
-    from kubernetes import config  # noqa: PLC0415  # as in load_access
-
-    load: Any = config.load_kube_config  # untyped
-    load(config_file=source, context=context, client_configuration=configuration)
-
-
-def _load(configuration: Any, name: str, load: Callable[[Any], None]) -> None:
-    from kubernetes.config import ConfigException  # noqa: PLC0415  # as in load_access
-
-    try:
-        load(configuration)
-    # A file that is not a mapping of the expected shape ends in any of the last four.
-    except (ConfigException, yaml.YAMLError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"{name} cannot be used: {error}. Compare it with `kubectl config view`; "
-            "choose a context with `kubectl config use-context NAME` or the context option"
-        ) from error
-
-
-def _tls(configuration: Any, source: str) -> ssl.SSLContext | bool:
-    if not configuration.host.startswith("https"):
-        return True
-    try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{source or 'the service account'} holds a certificate or key that cannot be read: {error}. "
-            "Look at certificate-authority, client-certificate and client-key"
-        ) from error
-    # kubeadm's authorities lack the key identifier that Python 3.13 began to insist on; kubectl accepts them.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _authorization(configuration: Any) -> str | None:
-    try:
-        header: str | None = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-    except Exception as error:  # whatever a plugin raises
-        raise ApiUnreachable(
-            f"the credentials for {configuration.host} cannot be refreshed: {error}; "
-            "check the token file or the exec plugin that the kubeconfig names"
-        ) from error
-    return header
+T = TypeVar("T")
 
 
 class ApiSession:
     """Connections to one API server, opened on first use. Used from one event loop."""
 
-    def __init__(self, kubeconfig: str | os.PathLike[str] | None = None, context: str | None = None) -> None:
+    def __init__(
+        self,
+        kubeconfig: str | os.PathLike[str] | None = None,
+        context: str | None = None,
+        timeout_seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
+        self._timeout_seconds = timeout_seconds
         self._access: Access | None = None
         self._session: aiohttp.ClientSession | None = None
         self._sockets: WeakSet[socket.socket] = WeakSet()
@@ -191,25 +86,27 @@ class ApiSession:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
-        """Send one request and return the body of the answer, within `REQUEST_SECONDS` in all.
+        """Send one request and return the body of the answer, within `timeout_seconds` in all.
 
-        429 and 503 are repeated when the server says after how long; after a 401 the credentials are loaded anew. When
-        the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC 9112, 9.3.1).
+        429 and 5xx are repeated when the server says after how long, whatever the verb (as client-go); after a 401
+        the credentials are loaded anew. When the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC
+        9112, 9.3.1).
 
         Raises:
             ApiError: the server refused, or did not answer.
         """
-        headers = {"Content-Type": content_type} if body is not None else {}
+        headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 return await self._persist(method, path, params=params, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
     @asynccontextmanager
     async def stream(
-        self, path: str, params: Mapping[str, str], *, idle_seconds: float
+        self, path: str, params: Mapping[str, str], *, idle_seconds: float, accept: str = JSON
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a GET that lasts, and give the lines of its answer.
 
@@ -218,8 +115,8 @@ class ApiSession:
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                response = await self._answer("GET", path, params=params, timeout=timeout)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._answer("GET", path, params=params, timeout=timeout, headers={"Accept": accept})
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
         try:
@@ -238,7 +135,8 @@ class ApiSession:
                 async with self._in_flight, await self._answer(method, path, **arguments) as response:
                     return await response.read()
             except ApiError as refusal:
-                if refusal.status not in (429, 503) or refusal.retry_after is None or retries == 0:
+                again = refusal.status == 429 or refusal.status >= 500
+                if not again or refusal.retry_after is None or retries == 0:
                     raise
                 delay = refusal.retry_after
             retries -= 1
@@ -248,9 +146,14 @@ class ApiSession:
         """Return the answer if it is a success; raise it if not.
 
         Credentials that are refused are loaded anew, once. So are missing ones: `kubernetes` goes on without when an
-        exec plugin fails.
+        exec plugin fails. So is the authority when the server's certificate does not fit it: it may have been replaced.
         """
-        response = await self._send(method, path, **arguments)
+        try:
+            response = await self._send(method, path, **arguments)
+        except aiohttp.ClientSSLError:
+            if not await self._reload():
+                raise
+            response = await self._send(method, path, **arguments)
         refusal = await _refusal(response)
         anonymous = self._access is not None and self._access.anonymous
         doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
@@ -269,7 +172,7 @@ class ApiSession:
                 # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                headers={"User-Agent": f"neptune/{__version__}", "Accept": JSON},
+                headers={"User-Agent": f"neptune/{__version__}"},
             )
         headers = {**arguments.pop("headers", {}), **self._header}
         return await self._session.request(
@@ -325,10 +228,21 @@ class ApiSession:
             raise self._unreachable(error) from error
 
     async def _load_access(self) -> Access:
-        self._access = access = await asyncio.to_thread(load_access, self._kubeconfig, self._context)
+        loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)
+        self._access = access = await self._in_time(loading)
         self._loaded_at = asyncio.get_running_loop().time()
         self._header_until = 0.0
         return access
+
+    async def _in_time(self, loading: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                return await loading
+        except TimeoutError as error:
+            raise ApiUnreachable(
+                f"the credentials for {self._url} did not come within {LOAD_SECONDS:g} s; "
+                "run the exec plugin that the kubeconfig names by hand to see what it waits for"
+            ) from error
 
     async def _reload(self) -> bool:
         """Load the credentials anew, and tell whether that was done; another request may just have done it."""
@@ -345,7 +259,7 @@ class ApiSession:
         async with self._loading:
             if loop.time() < self._header_until:
                 return  # another request did it while this one waited
-            value = await asyncio.to_thread(access.authorization)
+            value = await self._in_time(asyncio.to_thread(access.authorization))
             self._header = {"Authorization": value} if value else {}
             self._header_until = loop.time() + AUTHORIZATION_SECONDS
 
@@ -357,7 +271,7 @@ class ApiSession:
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             advice = "check certificate-authority and tls-server-name in the kubeconfig"
         elif isinstance(error, TimeoutError):
-            advice = f"check that it is not overloaded (the limit is {REQUEST_SECONDS:.0f} s)"
+            advice = f"check that it is not overloaded (the limit is {self._timeout_seconds:g} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
         # aiohttp's own text has the address of an SSLContext in it.

@@ -22,7 +22,7 @@ from neptune.api.meta import R, Resource
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
-from neptune.runtime.client import Client, Query
+from neptune.runtime.client import Client
 from neptune.runtime.context import Context, Reconcile
 from neptune.runtime.controller import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -38,6 +38,7 @@ from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
+from neptune.runtime.query import Query
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
 from neptune.runtime.watchdog import Watchdog

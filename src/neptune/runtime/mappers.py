@@ -14,9 +14,9 @@ from typing import Any
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.log import get_logger
 from neptune.runtime.cache import Change, Informer
-from neptune.runtime.client import describe
 from neptune.runtime.errors import DecodeError
 from neptune.runtime.owners import controller_of
+from neptune.runtime.query import describe
 from neptune.runtime.queue import LOW_PRIORITY
 
 #: From an object to the keys that deserve a look when it changes. Gets a private copy. Must be quick and not block.

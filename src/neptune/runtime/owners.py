@@ -8,8 +8,8 @@ Rules: SetControllerReference in controller-runtime, pkg/controller/controllerut
 from __future__ import annotations
 
 from neptune.api.meta import OwnerReference, Resource
-from neptune.runtime.client import describe
 from neptune.runtime.errors import TerminalError
+from neptune.runtime.query import describe
 
 
 class AlreadyOwned(TerminalError):

@@ -7,8 +7,12 @@ Neighbours: `client` sends the requests, `cache` is the sink.
 
 States (as in kube-rs, watcher.rs):
 
-    LIST ── listed ──> WATCH ── version expired, or kind gone ──> LIST
-                       WATCH ── ended, cut, silent, refused ────> WATCH, from the last version seen
+    STREAM ── whole ───> WATCH ── version expired or rewound, kind gone ──> STREAM or LIST
+      └ not supported ─> LIST ── listed ──> WATCH
+                         WATCH ── ended, cut, silent, refused ────────────> WATCH, from the last version seen
+
+STREAM is a list that comes as a watch (KEP-3157): neither side holds it whole in one piece, and the watch goes on in
+the same request. Where it does not work, the paged list does.
 
 Figures of client-go (tools/cache/reflector.go): wait 0.8 s after the first failure, twice as long after each further
 one, 30 s at most, from the start again after two quiet minutes.
@@ -19,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic
 
@@ -27,8 +31,19 @@ from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import SettingsError
 from neptune.log import get_logger
-from neptune.runtime.client import Client, Query, decode, describe
-from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Gone, NotFound, Unauthorized
+from neptune.runtime.client import Client
+from neptune.runtime.errors import (
+    ApiError,
+    ApiUnreachable,
+    BadRequest,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    ServerError,
+    Unauthorized,
+)
+from neptune.runtime.query import Query, WatchEvent, decode, describe
 
 INITIAL_DELAY_SECONDS = 0.8
 MAX_DELAY_SECONDS = 30.0
@@ -38,6 +53,9 @@ RESET_SECONDS = 120.0
 WATCH_SECONDS = 290.0
 #: A watch that ends sooner is a failure, however politely it ended; else a bad proxy makes us a storm.
 MIN_WATCH_SECONDS = 1.0
+#: kube-apiserver ends a streaming list once its watch cache is as new as etcd, within some 100 ms (KEP-3157); who is
+#: silent for this long does not know streaming lists, or buffers them.
+INITIAL_IDLE_SECONDS = 10.0
 
 log = get_logger()
 
@@ -78,9 +96,10 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[R]):
-    """Everything there is: what is not in it is gone."""
+    """Everything there is at a version: what is not in it is gone."""
 
     objects: list[Snapshot[R]]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +116,20 @@ class Deleted(Generic[R]):
     object: Snapshot[R]
 
 
-Update = Listed[R] | Stored[R] | Deleted[R]
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Nothing else happened up to this version."""
+
+    version: str
+
+
+Update = Listed[R] | Stored[R] | Deleted[R] | Progress
+Transform = Callable[[Json], Json]
+
+
+def is_older(version: str, other: str) -> bool:
+    """Compare two resource versions of one kind, as whole numbers (KEP-5504). False when one of them is none."""
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
 
 
 class Backoff:
@@ -122,10 +154,19 @@ class Backoff:
 
 
 class WatchCore:
-    """What to do next, given what happened. `version` is where to watch from; empty means list first."""
+    """What to do next, given what happened.
+
+    Attributes:
+        version: where to watch from; empty means list first.
+        streams: list by streaming; False once the server has failed at that.
+        doubtful: the server was away; ask which version it is at before watching from ours. When an older backup of
+            etcd was restored meanwhile, a watch from our version is silent for ever (seen with Kubernetes 1.36).
+    """
 
     def __init__(self, backoff: Backoff) -> None:
         self.version = ""
+        self.streams = True
+        self.doubtful = False
         self._backoff = backoff
         self._trouble: tuple[str, str] | None = None
         self._trouble_listing = False
@@ -139,15 +180,31 @@ class WatchCore:
         return self._trouble_listing and self._heal()
 
     def saw(self, version: str) -> bool:
-        """An event or bookmark came; tell whether this ends a trouble that was reported."""
+        """An event or bookmark came; tell whether this ends a trouble that was reported.
+
+        Raises:
+            Gone: as `is_at`.
+        """
+        self.is_at(version)
         self.version = version
         return self._heal()
+
+    def is_at(self, version: str) -> None:
+        """The server is at this version.
+
+        Raises:
+            Gone: versions went back. An older backup of etcd was restored, and the copy holds what never was.
+        """
+        if is_older(version, self.version):
+            raise Gone(410, "Rewound", f"resource versions went back from {self.version} to {version}")
+        self.doubtful = False
 
     def failed(self, error: Exception, now: float) -> tuple[float, bool]:
         """A request failed; return how long to wait, and whether the cause is another than before."""
         self._trouble_listing = not self.version
         if isinstance(error, Gone | NotFound):
             self.version = ""
+        self.doubtful = bool(self.version) and (self.doubtful or isinstance(error, ApiUnreachable))
         # The reason, not the message: that one may differ each time, with versions and ports in it.
         cause = (type(error).__name__, error.reason if isinstance(error, ApiError) else str(error))
         changed = cause != self._trouble
@@ -161,13 +218,24 @@ class WatchCore:
 
 
 class ListWatch(Generic[R]):
-    """Feeds the sink with a collection until cancelled. The sink must not raise, nor block."""
+    """Feeds the sink with a collection until cancelled. The sink must not raise, nor block.
 
-    def __init__(self, client: Client, query: Query[R], sink: Callable[[Update[R]], None], clock: Clock) -> None:
+    `transform` changes each object before it is kept, in place or not: to drop what nobody reads.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        query: Query[R],
+        sink: Callable[[Update[R]], None],
+        clock: Clock,
+        transform: Transform | None = None,
+    ) -> None:
         self._client = client
         self._query = query
         self._sink = sink
         self._clock = clock
+        self._transform = transform
         self._rng = random.Random()  # noqa: S311  # spreads load, hides nothing
         self._core = WatchCore(Backoff(self._rng))
         self._log = log.bind(resource=describe(query.cls))
@@ -181,35 +249,92 @@ class ListWatch(Generic[R]):
             except (ApiError, SettingsError, ValueError, KeyError, TypeError) as error:
                 delay, changed = self._core.failed(error, self._clock.monotonic())
                 if changed and isinstance(error, Gone):
-                    self._log.info("watch expired, listing again")
+                    self._log.info("watch expired, listing again", problem=error.message)
                 elif changed:
                     self._log.warning("cannot watch, trying again", problem=problem(self._query.cls, error))
                 await asyncio.sleep(delay)
 
     async def _step(self) -> None:
         if self._core.version:
+            if self._core.doubtful:
+                self._core.is_at(await self._client.version(self._query))
             await self._watch()
-            return
-        cls = self._query.cls
-        objects, metadata = await self._client.collect(self._query, lambda item: snapshot(cls, item))
-        if self._core.listed(metadata.resource_version):
-            self._log.info("watching again")
-        self._sink(Listed(objects))
+        elif self._core.streams:
+            await self._stream()
+        else:
+            objects, metadata = await self._client.collect(self._query, self._snapshot)
+            self._listed(objects, metadata.resource_version)
 
-    async def _watch(self) -> None:
-        cls = self._query.cls
+    async def _stream(self) -> None:
+        """Take a streaming list and the watch after it; a server that cannot do it is asked once."""
+        try:
+            await self._watch(initial=True)
+        except (BadRequest, Invalid, Forbidden, ServerError, Unfinished) as error:
+            if self._core.version:
+                raise  # the list was whole; this is about the watch after it
+            self._core.streams = False
+            if not isinstance(error, BadRequest | Invalid):
+                raise
+
+    async def _watch(self, *, initial: bool = False) -> None:
         start = self._clock.monotonic()
         seconds = WATCH_SECONDS * self._rng.uniform(0.9, 1.1)
-        async with self._client.watch(self._query, self._core.version, timeout_seconds=seconds) as events:
+        version = self._core.version
+        async with self._client.watch(self._query, version, initial=initial, timeout_seconds=seconds) as events:
+            if initial:
+                self._listed(*await self._whole(events))
             async for event in events:
-                if event.type in ("ADDED", "MODIFIED"):
-                    self._sink(Stored(snapshot(cls, event.object)))
-                elif event.type == "DELETED":
-                    self._sink(Deleted(snapshot(cls, event.object)))
-                if self._core.saw(event.object["metadata"]["resourceVersion"]):
-                    self._log.info("watching again")
+                self._take(event)
         if self._clock.monotonic() - start < MIN_WATCH_SECONDS:
             raise ApiUnreachable("the watch ended as soon as it began, without an error: is a proxy on the way?")
+
+    async def _whole(self, events: AsyncIterator[WatchEvent]) -> tuple[list[Snapshot[R]], str]:
+        """Return the objects that a streaming list begins with, and the version that they are at."""
+        found: dict[ResourceKey, Snapshot[R]] = {}
+        while True:
+            try:
+                async with asyncio.timeout(INITIAL_IDLE_SECONDS):
+                    event = await anext(events)
+            except (TimeoutError, StopAsyncIteration) as error:
+                raise Unfinished("the streaming list stopped before its end, going on with a paged one") from error
+            if event.ends_initial:
+                return [*found.values()], event.version
+            if event.type == "BOOKMARK":
+                continue
+            item = self._snapshot(event.object)
+            if event.type == "DELETED":
+                found.pop(item.key, None)
+            else:
+                found[item.key] = item
+
+    def _listed(self, objects: list[Snapshot[R]], version: str) -> None:
+        if self._core.listed(version):
+            self._log.info("watching again")
+        self._sink(Listed(objects, version))
+
+    def _take(self, event: WatchEvent) -> None:
+        if self._core.saw(event.version):
+            self._log.info("watching again")
+        if event.type == "BOOKMARK":
+            self._sink(Progress(event.version))
+        elif event.type == "DELETED":
+            self._sink(Deleted(self._snapshot(event.object)))
+        else:
+            self._sink(Stored(self._snapshot(event.object)))
+
+    def _snapshot(self, item: Json) -> Snapshot[R]:
+        cls = self._query.cls
+        if self._transform:
+            try:
+                return snapshot(cls, self._transform(item))
+            except Exception as error:  # noqa: BLE001  # foreign code; an object kept whole is better than none
+                name = item["metadata"]["name"]
+                self._log.warning("transform failed, object kept as it is", object=name, problem=repr(error))
+        return snapshot(cls, item)
+
+
+class Unfinished(ApiUnreachable):
+    """A streaming list that ended, or went silent, before it was whole."""
 
 
 def problem(cls: type[Resource], error: Exception) -> str:

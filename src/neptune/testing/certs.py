@@ -21,7 +21,7 @@ try:
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError as error:
     raise ImportError(
-        "neptune.testing makes its certificates with the package `cryptography`: pip install cryptography"
+        "neptune.testing makes its certificates with the package `cryptography`: pip install 'neptune-edge[testing]'"
     ) from error
 
 #: No test runs for so long, and a machine's clock may be some minutes off.

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.schema import apply_defaults, merge_applied, prune
-from neptune.embedded.apiserver.status import Object
 from tests.support.contract_crd import CRD
 
 SCHEMA: Object = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.store import Change, Compacted, Key, Store
 
 KEYS = [Key("things", namespace, name) for namespace in "xy" for name in "ab"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.validation import validate
 
 

@@ -10,8 +10,9 @@ from datetime import datetime
 
 from neptune.embedded.apiserver import crds
 from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
-from neptune.embedded.apiserver.status import Object, StatusError, forbidden, not_found
+from neptune.embedded.apiserver.status import StatusError, forbidden, not_found
 from neptune.embedded.apiserver.store import Key, Store
 
 #: Namespaces that exist from the start and stay.

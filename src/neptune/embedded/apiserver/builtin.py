@@ -12,8 +12,8 @@ from datetime import datetime
 
 from neptune.embedded.apiserver import jsonpath
 from neptune.embedded.apiserver.crds import SCHEMA as CRD_SCHEMA
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType, plain
-from neptune.embedded.apiserver.status import Object
 from neptune.embedded.apiserver.table import AGE, NAME, Cell, Column, age
 
 CRD_GROUP = "apiextensions.k8s.io"

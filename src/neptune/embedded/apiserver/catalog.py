@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from neptune.embedded.apiserver.builtin import BUILT_IN
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
-from neptune.embedded.apiserver.status import Object
 from neptune.embedded.apiserver.table import AGE, NAME, Column
 
 

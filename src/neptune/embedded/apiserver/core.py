@@ -18,11 +18,12 @@ from neptune.embedded.apiserver.admission import SYSTEM_NAMESPACES
 from neptune.embedded.apiserver.builtin import NAMESPACES
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.patch import APPLY
 from neptune.embedded.apiserver.registry import Registry
 from neptune.embedded.apiserver.request import Request, Response, Shape, Target
 from neptune.embedded.apiserver.resources import ResourceType
-from neptune.embedded.apiserver.status import Object, StatusError, bad_request, not_supported_on, unknown_path
+from neptune.embedded.apiserver.status import StatusError, bad_request, not_supported_on, unknown_path
 from neptune.embedded.apiserver.store import HISTORY_LIMIT, Store
 from neptune.embedded.apiserver.watch import WatchStream, check_not_ahead, list_page, read_revision
 

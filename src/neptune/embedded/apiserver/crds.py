@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from neptune.embedded.apiserver import jsonpath
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.schema import child_schema
-from neptune.embedded.apiserver.status import FieldError, Object, not_supported
+from neptune.embedded.apiserver.status import FieldError, not_supported
 from neptune.embedded.apiserver.table import timestamp
 from neptune.embedded.apiserver.validation import validate
 

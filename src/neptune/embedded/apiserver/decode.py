@@ -13,9 +13,10 @@ from typing import Any
 
 from neptune.embedded.apiserver import crds
 from neptune.embedded.apiserver.builtin import CRDS
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, apply_defaults, prune
-from neptune.embedded.apiserver.status import FieldError, Object, StatusError, bad_request, invalid
+from neptune.embedded.apiserver.status import FieldError, StatusError, bad_request, invalid
 from neptune.embedded.apiserver.store import Key
 from neptune.embedded.apiserver.validation import type_name
 

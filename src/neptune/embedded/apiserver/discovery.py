@@ -12,10 +12,10 @@ from typing import Any
 
 from neptune.embedded.apiserver.builtin import CRDS
 from neptune.embedded.apiserver.catalog import Catalog
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.patch import APPLY, JSON, MERGE, STRATEGIC
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA
-from neptune.embedded.apiserver.status import Object
 
 VERSION: Object = {
     "major": "1",

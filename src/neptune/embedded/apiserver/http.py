@@ -17,8 +17,9 @@ from aiohttp import web
 
 from neptune.clock import Clock, SystemClock
 from neptune.embedded.apiserver.core import ApiServer, Watch
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.request import Request, Response
-from neptune.embedded.apiserver.status import Object, StatusError
+from neptune.embedded.apiserver.status import StatusError
 from neptune.errors import NeptuneError
 from neptune.log import get_logger
 

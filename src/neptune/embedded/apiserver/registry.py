@@ -20,11 +20,11 @@ from neptune.embedded.apiserver import admission, crds, patch
 from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call, cleaned, identified, pruned, undeclared, with_defaults
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.schema import METADATA, merge_applied
 from neptune.embedded.apiserver.status import (
     FieldError,
-    Object,
     StatusError,
     already_exists,
     bad_request,

@@ -16,12 +16,12 @@ import yaml
 from neptune.embedded.apiserver import selectors
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.patch import APPLY, STRATEGIC, WAYS
 from neptune.embedded.apiserver.registry import Preconditions
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.status import (
     FieldError,
-    Object,
     StatusError,
     bad_request,
     invalid,

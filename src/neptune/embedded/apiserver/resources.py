@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neptune.embedded.apiserver import jsonpath
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.table import AGE, NAME, Column
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 
 #: The parts of ObjectMeta that a client may send, as a schema; the rest is unknown to the real server too.
 METADATA: Object = {

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from neptune.embedded.apiserver.objects import Object
 from neptune.errors import NeptuneError
 
 if TYPE_CHECKING:
     from neptune.embedded.apiserver.resources import ResourceType
-
-#: A JSON object as `json.loads` gives it.
-Object = dict[str, Any]
 
 CauseType = Literal[
     "FieldValueRequired",

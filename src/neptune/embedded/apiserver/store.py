@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 
 #: Events kept a resource. kube-apiserver's watch cache holds 100 to 102,400 (watch_cache.go), by load.
 HISTORY_LIMIT = 4096

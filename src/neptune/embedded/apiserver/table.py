@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from neptune.embedded.apiserver import jsonpath
-from neptune.embedded.apiserver.status import Object
+from neptune.embedded.apiserver.objects import Object
 
 Cell = str | int | float | bool | None
 

@@ -16,8 +16,9 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.schema import child_schema, map_key
-from neptune.embedded.apiserver.status import FieldError, Object, not_supported
+from neptune.embedded.apiserver.status import FieldError, not_supported
 
 #: Stands for "there was no value before".
 _ABSENT: Any = object()

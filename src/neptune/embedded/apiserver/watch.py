@@ -15,15 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neptune.embedded.apiserver import selectors
+from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.selectors import Selector
-from neptune.embedded.apiserver.status import (
-    Object,
-    StatusError,
-    bad_request,
-    expired,
-    too_large_resource_version,
-)
+from neptune.embedded.apiserver.status import StatusError, bad_request, expired, too_large_resource_version
 from neptune.embedded.apiserver.store import Change, Compacted, Store
 
 #: Events that may wait for a slow reader before its watch is ended; it then lists again.
