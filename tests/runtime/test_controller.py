@@ -28,6 +28,7 @@ from neptune.runtime import (
     RequeueAfter,
     TerminalError,
 )
+from neptune.runtime.events import EventRecorder, Events
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.watch import Listed, Stored
 from tests.runtime.widgets import Widget, eventually, key, widget
@@ -42,8 +43,10 @@ async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[
 @asynccontextmanager
 async def running(reconcile: Any, **options: Any) -> AsyncIterator[tuple[Controller[Widget], Informer[Widget]]]:
     client = Client()
-    context = Context(client, Cache(client), SystemClock(), get_logger(), asyncio.get_running_loop())
-    controller = Controller(context, Query(Widget), reconcile, "widgets", Metrics(), **options)
+    clock, metrics, loop = SystemClock(), Metrics(), asyncio.get_running_loop()
+    events = Events(EventRecorder(client, clock, metrics, loop), "widgets")
+    context = Context(client, Cache(client), clock, get_logger(), loop, events)
+    controller = Controller(context, Query(Widget), reconcile, "widgets", metrics, **options)
     controller.start_sources()
     task = asyncio.create_task(controller.run())
     try:

@@ -6,6 +6,8 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 - `http`, `query`, `writer`, `client`: requests.      - `queue`: which key is next.
 - `watch`, `cache`: a copy that stays true.           - `context`, `controller`, `manager`: who calls your function.
 - `owners`, `finalizers`: whose an object is, and what happens before it goes.
+- `events`: what people are told.                     - `leader`: which replica works.
+- `watchdog`: whose function blocks the loop.
 
     async def reconcile(ctx, key):
         dataset = ctx.cache.get(Dataset, key)   # a private copy, or None when it is gone
@@ -38,7 +40,9 @@ from neptune.runtime.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from neptune.runtime.events import Events
 from neptune.runtime.finalizers import Finalizer
+from neptune.runtime.leader import LeaderElection, LeadershipLost
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
@@ -62,6 +66,7 @@ __all__ = [
     "Context",
     "Controller",
     "DecodeError",
+    "Events",
     "FieldConflict",
     "Finalizer",
     "Forbidden",
@@ -70,6 +75,8 @@ __all__ = [
     "Informer",
     "Invalid",
     "Keys",
+    "LeaderElection",
+    "LeadershipLost",
     "Mailbox",
     "Manager",
     "Mapper",

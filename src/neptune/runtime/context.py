@@ -17,6 +17,7 @@ from neptune.api.meta import ResourceKey
 from neptune.clock import Clock
 from neptune.runtime.cache import Cache
 from neptune.runtime.client import Client
+from neptune.runtime.events import Events
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Call:
 class Context:
     """What a reconcile function works with. `log` carries controller, namespace, name and reconcile_id.
 
-    `call` is the library's own.
+    `events` tells people what happened to an object. `call` is the library's own.
     """
 
     client: Client
@@ -65,6 +66,7 @@ class Context:
     clock: Clock
     log: Any
     loop: asyncio.AbstractEventLoop
+    events: Events
     call: Call = field(default_factory=Call, repr=False)
 
     def wait(self, action: Coroutine[Any, Any, T]) -> T:

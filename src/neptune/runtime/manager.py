@@ -1,9 +1,11 @@
 """Owns a program's controllers: starts what they stand on before them, and stops it after them.
 
-Invariant: nothing reconciles before every cache holds its first list, and everything is stopped inside a deadline.
-An API server that is away is waited for; it never ends the program.
+Invariant: nothing reconciles before every cache holds its first list and, with leader election, before this replica
+leads; everything is stopped inside a deadline, and before another replica can lead. An API server that is away is
+waited for; it never ends the program, unless it cost the leadership.
 
-    start:  probes, caches, (synced), runnables, sources, workers      stop:  workers, runnables, caches, probes, client
+    start:  probes, caches, (synced), (leading), runnables, sources, workers
+    stop:   workers, runnables, lease given back, events, caches, probes, client
 
 Neighbours: `controller`, `cache` and `client` are its parts; a program or a test owns it.
 """
@@ -28,17 +30,23 @@ from neptune.runtime.controller import (
     Controller,
     as_query,
     controller_name,
+    reconciling,
     watch,
 )
+from neptune.runtime.events import EventRecorder, Events
+from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
 from neptune.runtime.query import Query
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
+from neptune.runtime.watchdog import Watchdog
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
 STOP_SECONDS = 30.0
+#: For the last events, which are for people and hold nothing up.
+FLUSH_SECONDS = 2.0
 
 
 class Runnable(Protocol):
@@ -58,6 +66,11 @@ class Manager:
         listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
         clock: the time, for tests.
         stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
+        leader_election: of several replicas let one work. The caches of the others are warm and their `/readyz` is
+            good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
+
+    Raises:
+        SettingsError: there is no namespace for the lease, or `listen` makes no sense.
     """
 
     def __init__(
@@ -68,6 +81,7 @@ class Manager:
         listen: str = "",
         clock: Clock | None = None,
         stop_seconds: float = STOP_SECONDS,
+        leader_election: LeaderElection | None = None,
     ) -> None:
         self._owns_client = client is None
         self.client = client or Client(kubeconfig)
@@ -78,10 +92,12 @@ class Manager:
         #: Named conditions of `/readyz`; add your own.
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
+        self._elector = (
+            LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
+        )
         self._stop_seconds = stop_seconds
-        self._names: set[str] = set()
         self._log = get_logger()
-        self._plans: list[Callable[[Context], Controller[Any]]] = []
+        self._plans: dict[str, Callable[[Context], Controller[Any]]] = {}
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
@@ -109,30 +125,30 @@ class Manager:
         """
         query = as_query(cls)
         name = name or controller_name(query)
-        if name in self._names:
+        if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
-        self._names.add(name)
         watches = watches or {}
         for each in (query, *owns, *watches):
             watch(self.cache, each)
-        self._plans.append(
-            lambda context: Controller(
-                context,
-                query,
-                reconcile,
-                name,
-                self.metrics,
-                workers=workers,
-                predicates=predicates,
-                owns=owns,
-                watches=watches,
-                sources=sources,
-                timeout_seconds=timeout_seconds,
-            )
+        self._plans[name] = lambda context: Controller(
+            context,
+            query,
+            reconcile,
+            name,
+            self.metrics,
+            workers=workers,
+            predicates=predicates,
+            owns=owns,
+            watches=watches,
+            sources=sources,
+            timeout_seconds=timeout_seconds,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
-        """Run an async function, or an object with `async run()`, from when the caches are synced until the stop."""
+        """Run an async function, or an object with `async run()`, from when the caches are synced until the stop.
+
+        With leader election it runs on the leader alone, and from when that leads.
+        """
         run = runnable if callable(runnable) else runnable.run
         self._runnables.append((getattr(runnable, "__qualname__", type(runnable).__qualname__), run))
 
@@ -141,6 +157,7 @@ class Manager:
 
         Raises:
             SettingsError: there is no usable kubeconfig.
+            LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
         asyncio.run(self._run())
@@ -160,7 +177,9 @@ class Manager:
         await self.serve()
 
     async def start(self) -> None:
-        """Start in the running loop and return once the workers work; for as long as the server is away.
+        """Start in the running loop and return once the workers work.
+
+        That takes for as long as the server is away, or another replica leads.
 
         Raises:
             SettingsError: there is no usable kubeconfig.
@@ -192,27 +211,59 @@ class Manager:
 
         Raises:
             SettingsError: there is no usable kubeconfig.
+            LeadershipLost: another replica leads now or soon. All work was stopped.
             Exception: whatever a runnable raised.
         """
         loop = asyncio.get_running_loop()
-        context = Context(self.client, self.cache, self._clock, self._log, loop)
+        recorder = EventRecorder(self.client, self._clock, self.metrics, loop)
         controllers: list[Controller[Any]] = []
-        parts: dict[str, list[asyncio.Task[None]]] = {"caches": [], "runnables": [], "workers": []}
+        parts: dict[str, list[asyncio.Task[None]]] = {
+            "caches": [],
+            "events": [],
+            "leader": [],
+            "runnables": [],
+            "workers": [],
+        }
         try:
             await self.client.connect()
-            controllers += [plan(context) for plan in self._plans]
+            controllers += [plan(self._context(recorder, name)) for name, plan in self._plans.items()]
             self.ready["workers"] = lambda: _stuck(controllers) or True
             if self._probes:
                 await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
+            parts["caches"].append(loop.create_task(Watchdog(reconciling).run(), name="watchdog"))
+            parts["events"].append(loop.create_task(recorder.run(), name="events"))
             synced = loop.create_task(self.cache.wait_synced(), name="first lists")
-            if await self._first_of(synced, parts):
+            if await self._first_of(synced, parts) and await self._lead(controllers, parts):
                 self._start_rest(controllers, parts)
                 self._log.info("started", controllers=[controller.name for controller in controllers])
                 self._started.set()
                 await self._first_of(None, parts)
         finally:
-            await self._stop(controllers, parts)
+            await self._stop(controllers, recorder, parts)
+
+    def _context(self, recorder: EventRecorder, name: str) -> Context:
+        loop = asyncio.get_running_loop()
+        return Context(self.client, self.cache, self._clock, self._log, loop, Events(recorder, name))
+
+    async def _lead(self, controllers: list[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> bool:
+        """Wait until this replica leads; tell whether it does, or is to stop."""
+        if self._elector is None:
+            return True
+        loop = asyncio.get_running_loop()
+        if not await self._first_of(loop.create_task(self._elector.acquire(), name="election"), parts):
+            return False
+
+        def stop_work() -> None:
+            self._stop_seconds = min(self._stop_seconds, elector.stop_seconds)
+            for controller in controllers:
+                controller.abort()
+            for task in parts["runnables"]:
+                task.cancel()
+
+        elector = self._elector
+        parts["leader"].append(loop.create_task(elector.hold(stop_work), name="leader"))
+        return True
 
     def _start_rest(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
         loop = asyncio.get_running_loop()
@@ -233,7 +284,8 @@ class Manager:
             while stopping in pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # as runnables are when the leadership is lost
+                        task.result()
                 if awaited in done:
                     return True
             return False
@@ -247,18 +299,35 @@ class Manager:
         """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
         return self._probes.port if self._probes else None
 
-    async def _stop(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
+    async def _stop(
+        self,
+        controllers: Iterable[Controller[Any]],
+        recorder: EventRecorder,
+        parts: dict[str, list[asyncio.Task[None]]],
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self._stop_seconds
         for controller in controllers:
             controller.drain()
         await self._finish(parts["workers"], deadline, cancel=False)
-        for tasks in (parts["workers"], parts["runnables"], parts["caches"]):
+        for tasks in (parts["workers"], parts["runnables"], parts["leader"]):
             await self._finish(tasks, deadline, cancel=True)
+        if self._elector and parts["caches"]:  # else nothing was begun
+            await self._release(self._elector, [*parts["workers"], *parts["runnables"]])
+        await self._finish(parts["events"], deadline, cancel=True)
+        if parts["events"]:
+            await recorder.flush(min(FLUSH_SECONDS, max(deadline - asyncio.get_running_loop().time(), 0.1)))
+        await self._finish(parts["caches"], deadline, cancel=True)
         if self._probes:
             await self._probes.stop()
         if self._owns_client:
             await self.client.close()
         self._log.info("stopped")
+
+    async def _release(self, elector: LeaderElector, work: list[asyncio.Task[None]]) -> None:
+        if all(task.done() for task in work):
+            await elector.release()
+        else:
+            self._log.warning("lease kept until it lapses, since some work does not stop")
 
     async def _finish(self, tasks: list[asyncio.Task[None]], deadline: float, *, cancel: bool) -> None:
         running = [task for task in tasks if not task.done()]

@@ -64,12 +64,25 @@ class Metrics:
         self.work = Histogram(
             "workqueue_work_duration_seconds", "How long workers had keys", buckets=QUEUE_BUCKETS, **two
         )
+        self._leads = Gauge(
+            "leader_election_master_status", "1 while this replica leads", ("name",), registry=self.registry
+        )
+        self._slow_path = Counter(
+            "leader_election_slowpath", "Renewals that had to read the lease first", ("name",), registry=self.registry
+        )
+        self.events_dropped = Counter(
+            "neptune_events_dropped", "Events for want of room, or refused by the server", registry=self.registry
+        )
         self._queues: dict[str, tuple[Queue, Clock]] = {}
         self.registry.register(self)  # for the series that are computed at each scrape
 
     def of(self, controller: str, workers: int) -> ControllerMetrics:
         """Return the series of one controller, all at 0."""
         return ControllerMetrics(self, controller, workers)
+
+    def election(self, name: str) -> tuple[Gauge, Counter]:
+        """Return the series of an election, at 0: whether this replica leads, and how often a renewal took a read."""
+        return self._leads.labels(name), self._slow_path.labels(name)
 
     def observe(self, controller: str, queue: Queue, clock: Clock) -> None:
         """Read that queue at each scrape."""
