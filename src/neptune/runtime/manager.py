@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource
 from neptune.clock import Clock, SystemClock
@@ -30,6 +30,7 @@ from neptune.runtime.controller import (
     controller_name,
     watch,
 )
+from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
@@ -39,6 +40,8 @@ from neptune.runtime.sources import Source
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
 STOP_SECONDS = 30.0
+
+Use = Literal["reconciles", "owns", "watches", "finalizes"]
 
 
 class Runnable(Protocol):
@@ -79,6 +82,8 @@ class Manager:
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
         self._stop_seconds = stop_seconds
+        #: What the controllers do with which objects, for whoever derives their rights.
+        self.uses: list[tuple[Use, Query[Any]]] = []
         self._names: set[str] = set()
         self._log = get_logger()
         self._plans: list[Callable[[Context], Controller[Any]]] = []
@@ -113,6 +118,10 @@ class Manager:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         self._names.add(name)
         watches = watches or {}
+        self.uses += [("reconciles", query), *(("owns", as_query(each)) for each in owns)]
+        self.uses += [("watches", as_query(each)) for each in watches]
+        if isinstance(reconcile, Finalizer):
+            self.uses.append(("finalizes", query))
         for each in (query, *owns, *watches):
             watch(self.cache, each)
         self._plans.append(
