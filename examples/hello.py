@@ -13,4 +13,5 @@ async def reconcile(ctx, key):
 
 manager = Manager()
 manager.controller(Dataset, reconcile, workers=8)
-manager.run()
+if __name__ == "__main__":
+    manager.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,15 +11,25 @@ import pytest
 
 from neptune.api import Dataset, crd_for
 from neptune.runtime import Client
-from tests.support.kubectl import kubectl
+from tests.support.kubectl import KubectlError, kubectl
 
 
 @pytest.fixture(scope="session")
 def with_datasets(kubeconfig: Path) -> Path:
-    """Give the kubeconfig of a server on which the CRD of Dataset is established."""
+    """Give the kubeconfig of a server that serves Datasets."""
     kubectl("apply", "-f", "-", kubeconfig=kubeconfig, stdin=json.dumps(crd_for(Dataset)))
     kubectl("wait", "--for=condition=Established", "crd/datasets.neptune.io", kubeconfig=kubeconfig)
-    return kubeconfig
+    # An established kind is answered 429 for a moment more, while its storage is initialised.
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            kubectl("get", "datasets", "--all-namespaces", kubeconfig=kubeconfig)
+        except KubectlError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return kubeconfig
 
 
 @pytest.fixture

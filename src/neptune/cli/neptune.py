@@ -21,6 +21,7 @@ from neptune.errors import NeptuneError, SettingsError
 #: Name and help of each subcommand.
 COMMANDS = {
     "crds": "print the CustomResourceDefinitions, or write them to a folder",
+    "rbac": "print the role that the controllers of a module need",
     "demo": "run everything on this machine and show that the numbers follow the files",
 }
 

@@ -16,7 +16,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource
 from neptune.clock import Clock, SystemClock
@@ -34,6 +34,7 @@ from neptune.runtime.controller import (
     watch,
 )
 from neptune.runtime.events import EventRecorder, Events
+from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
@@ -47,6 +48,8 @@ from neptune.runtime.watchdog import Watchdog
 STOP_SECONDS = 30.0
 #: For the last events, which are for people and hold nothing up.
 FLUSH_SECONDS = 2.0
+
+Use = Literal["reconciles", "owns", "watches", "finalizes"]
 
 
 class Runnable(Protocol):
@@ -96,6 +99,8 @@ class Manager:
             LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
         )
         self._stop_seconds = stop_seconds
+        #: What the controllers do with which objects, for whoever derives their rights.
+        self.uses: list[tuple[Use, Query[Any]]] = []
         self._log = get_logger()
         self._plans: dict[str, Callable[[Context], Controller[Any]]] = {}
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
@@ -128,6 +133,10 @@ class Manager:
         if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
+        self.uses += [("reconciles", query), *(("owns", as_query(each)) for each in owns)]
+        self.uses += [("watches", as_query(each)) for each in watches]
+        if isinstance(reconcile, Finalizer):
+            self.uses.append(("finalizes", query))
         for each in (query, *owns, *watches):
             watch(self.cache, each)
         self._plans[name] = lambda context: Controller(

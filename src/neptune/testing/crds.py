@@ -50,7 +50,7 @@ async def install_crds(client: Client, *classes: type[Resource]) -> None:
 
 async def _is_served(client: Client, cls: type[Resource], key: ResourceKey) -> bool:
     live = await client.get(CustomResourceDefinition, key)
-    conditions: list[dict[str, Any]] = live.status.get("conditions", [])
+    conditions: list[dict[str, Any]] = live.status.get("conditions") or []  # null at first
     if not any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
         return False
     try:
