@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -229,3 +230,16 @@ async def test_a_password_comes_from_its_file_and_is_printed_nowhere(with_datase
         assert await program.stop() == 0
         assert "s3cret" not in str(program.log)
     await closed.close()
+
+
+def test_without_what_it_imports_it_says_in_one_line_what_to_install() -> None:
+    code = "import sys; sys.modules['pydantic'] = None; from neptune.cli.cloud_controller import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "cloud-controller needs pydantic: pip install 'neptune-edge[cloud]'\n"
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    command = f"'{sys.executable}' -m neptune.cli.edge_agent config | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""

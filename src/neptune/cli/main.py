@@ -27,14 +27,7 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
     `serve` gets the settings and an event that is set by SIGTERM or SIGINT. A second signal ends the process at once.
     """
     try:
-        refuse_namesake()
-        values, only_show = program.load(sys.argv[1:] if argv is None else argv, os.environ)
-        if only_show:
-            print(values.table())
-            return DONE
-        chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
-        log.configure(level=values["log-level"], json=chosen)
-        return asyncio.run(_until_stopped(values, serve))
+        return _run(program, serve, sys.argv[1:] if argv is None else argv)
     except ModuleNotFoundError as error:
         print(f"{program.name} needs {error.name}: pip install 'neptune-edge[{program.extra}]'", file=sys.stderr)
         return BAD_SETTINGS
@@ -47,6 +40,19 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        return reader_gone()
+
+
+def _run(program: Program, serve: Serve, argv: list[str]) -> int:
+    refuse_namesake()
+    values, only_show = program.load(argv, os.environ)
+    if only_show:
+        print(values.table(), flush=True)
+        return DONE
+    chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
+    log.configure(level=values["log-level"], json=chosen)
+    return asyncio.run(_until_stopped(values, serve))
 
 
 async def _until_stopped(values: Values, serve: Serve) -> int:
@@ -65,6 +71,15 @@ async def _until_stopped(values: Values, serve: Serve) -> int:
         loop.add_signal_handler(number, on_signal, number)
     await serve(values, stop)
     return code
+
+
+def reader_gone() -> int:
+    """Return the exit code for when whoever read the output (`| head`) has gone.
+
+    What is buffered must not fail once more when the interpreter ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def refuse_namesake() -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from neptune import __version__, log
-from neptune.cli.main import BAD_SETTINGS, FAILED, INTERRUPTED, refuse_namesake
+from neptune.cli.main import BAD_SETTINGS, FAILED, INTERRUPTED, reader_gone, refuse_namesake
 from neptune.errors import NeptuneError, SettingsError
 
 #: Name and help of each subcommand.
@@ -48,9 +47,7 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output (`| head`) has gone; what is buffered must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return reader_gone()
     return code
 
 
