@@ -66,6 +66,23 @@ async def test_server_side_apply_creates_and_changes(run: Run) -> None:
     assert found["metadata"]["managedFields"][0]["manager"] == "kubectl"
 
 
+async def test_server_side_apply_tells_conflicts(run: Run) -> None:
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a"))
+    theirs = ("apply", "--server-side", "--field-manager=other", "-f", "-")
+    with pytest.raises(KubectlError, match=r'failed with 1 conflict: conflict with "kubectl": \.spec\.url'):
+        await run(*theirs, stdin=dataset("a", url="/b"))
+    assert await run(*theirs, "--force-conflicts", stdin=dataset("a", url="/b"))
+
+
+async def test_server_side_apply_takes_over_from_client_side_apply(run: Run) -> None:
+    await run("apply", "-f", "-", stdin=dataset("a", nodeName="edge0"))
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a", url="/b", nodeName="edge0"))
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a", url="/b"))
+    found = json.loads(await run("get", "cdset", "a", "-o", "json", "--show-managed-fields"))
+    assert "nodeName" not in found["spec"]
+    assert {each["operation"] for each in found["metadata"]["managedFields"]} == {"Apply"}
+
+
 async def test_get_prints_the_columns(run: Run) -> None:
     await run("apply", "-f", "-", stdin=dataset("a", nodeName="edge0"))
     status = {"status": {"numberOfSamples": 3, "conditions": [{"type": "Ready", "status": "True"}]}}

@@ -35,6 +35,9 @@ _PROPAGATION = ("Foreground", "Background", "Orphan")
 
 _META_VERSIONS = (("meta.k8s.io", "v1"), ("meta.k8s.io", "v1beta1"))
 
+#: The longest name of a field manager (apimachinery meta/v1 validation.go).
+_AGENT_LIMIT = 128
+
 Shape = Literal["Object", "Table", "PartialObjectMetadata"]
 
 
@@ -47,6 +50,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     accept: str = "application/json"
     content_type: str = "application/json"
+    user_agent: str = ""
     body: bytes = b""
 
 
@@ -155,6 +159,8 @@ def call(request: Request, target: Target, now: datetime) -> Call:
         dry_run=bool(dry_run),
         validation=validation,
         manager=request.query.get("fieldManager", ""),
+        agent=request.user_agent.partition("/")[0][:_AGENT_LIMIT],
+        force=flag(request.query, "force"),
     )
 
 
