@@ -209,11 +209,18 @@ async def test_built_in_kinds_are_applied_and_listed(run: Run) -> None:
     assert await run("get", "cm", "-n", "n", "-o", "name") == ""
 
 
-async def test_typed_create_is_told_what_to_use_instead(run: Run) -> None:
-    with pytest.raises(KubectlError, match="this server reads no protobuf, use kubectl create -f or kubectl apply -f"):
-        await run("create", "namespace", "typed")
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "typed"}}
-    assert await run("create", "-f", "-", stdin=body) == "namespace/typed created\n"
+async def test_typed_create_makes_namespaces_and_config_maps(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\x00")
+    assert await run("create", "namespace", "typed") == "namespace/typed created\n"
+    made = ("create", "configmap", "c", "-n", "typed", "--from-literal=a=b", "--from-literal=c=é")
+    assert await run(*made, f"--from-file={tmp_path / 'bytes'}") == "configmap/c created\n"
+    found = json.loads(await run("get", "configmap", "c", "-n", "typed", "-o", "json"))
+    assert (found["data"], found["binaryData"]) == ({"a": "b", "c": "é"}, {"bytes": "/wA="})
+
+
+async def test_typed_create_of_another_kind_is_told_what_to_use_instead(run: Run) -> None:
+    with pytest.raises(KubectlError, match="reads no protobuf of this kind, use kubectl create -f or kubectl apply -f"):
+        await run("create", "secret", "generic", "s", "--from-literal=a=b")
 
 
 async def test_dry_run_and_diff_change_nothing(run: Run) -> None:
