@@ -66,6 +66,23 @@ async def test_server_side_apply_creates_and_changes(run: Run) -> None:
     assert found["metadata"]["managedFields"][0]["manager"] == "kubectl"
 
 
+async def test_server_side_apply_tells_conflicts(run: Run) -> None:
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a"))
+    theirs = ("apply", "--server-side", "--field-manager=other", "-f", "-")
+    with pytest.raises(KubectlError, match=r'failed with 1 conflict: conflict with "kubectl": \.spec\.url'):
+        await run(*theirs, stdin=dataset("a", url="/b"))
+    assert await run(*theirs, "--force-conflicts", stdin=dataset("a", url="/b"))
+
+
+async def test_server_side_apply_takes_over_from_client_side_apply(run: Run) -> None:
+    await run("apply", "-f", "-", stdin=dataset("a", nodeName="edge0"))
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a", url="/b", nodeName="edge0"))
+    await run("apply", "--server-side", "-f", "-", stdin=dataset("a", url="/b"))
+    found = json.loads(await run("get", "cdset", "a", "-o", "json", "--show-managed-fields"))
+    assert "nodeName" not in found["spec"]
+    assert {each["operation"] for each in found["metadata"]["managedFields"]} == {"Apply"}
+
+
 async def test_get_prints_the_columns(run: Run) -> None:
     await run("apply", "-f", "-", stdin=dataset("a", nodeName="edge0"))
     status = {"status": {"numberOfSamples": 3, "conditions": [{"type": "Ready", "status": "True"}]}}
@@ -192,11 +209,18 @@ async def test_built_in_kinds_are_applied_and_listed(run: Run) -> None:
     assert await run("get", "cm", "-n", "n", "-o", "name") == ""
 
 
-async def test_typed_create_is_told_what_to_use_instead(run: Run) -> None:
-    with pytest.raises(KubectlError, match="this server reads no protobuf, use kubectl create -f or kubectl apply -f"):
-        await run("create", "namespace", "typed")
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "typed"}}
-    assert await run("create", "-f", "-", stdin=body) == "namespace/typed created\n"
+async def test_typed_create_makes_namespaces_and_config_maps(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\x00")
+    assert await run("create", "namespace", "typed") == "namespace/typed created\n"
+    made = ("create", "configmap", "c", "-n", "typed", "--from-literal=a=b", "--from-literal=c=é")
+    assert await run(*made, f"--from-file={tmp_path / 'bytes'}") == "configmap/c created\n"
+    found = json.loads(await run("get", "configmap", "c", "-n", "typed", "-o", "json"))
+    assert (found["data"], found["binaryData"]) == ({"a": "b", "c": "é"}, {"bytes": "/wA="})
+
+
+async def test_typed_create_of_another_kind_is_told_what_to_use_instead(run: Run) -> None:
+    with pytest.raises(KubectlError, match="reads no protobuf of this kind, use kubectl create -f or kubectl apply -f"):
+        await run("create", "secret", "generic", "s", "--from-literal=a=b")
 
 
 async def test_dry_run_and_diff_change_nothing(run: Run) -> None:

@@ -25,7 +25,8 @@ from neptune.embedded.apiserver.validation import type_name
 class Call:
     """One write: on what, when, and with which options. `warnings` collects what the client is told besides.
 
-    `name` is empty for a creation until the object has one. `validation` is Strict, Warn or Ignore.
+    `name` is empty for a creation until the object has one. `validation` is Strict, Warn or Ignore. `manager` is who
+    the client says that it is, `agent` what its program is called; `force` lets an apply take the fields of others.
     """
 
     kind: ResourceType
@@ -36,6 +37,8 @@ class Call:
     dry_run: bool = False
     validation: str = "Warn"
     manager: str = ""
+    agent: str = ""
+    force: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property

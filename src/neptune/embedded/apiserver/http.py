@@ -145,6 +145,7 @@ class EmbeddedApiServer:
                 query=dict(asked.query),
                 accept=asked.headers.get("Accept", "*/*"),
                 content_type=asked.headers.get("Content-Type", ""),
+                user_agent=asked.headers.get("User-Agent", ""),
                 body=body,
             ),
             self._clock.now(),

@@ -4,9 +4,8 @@ Pure: the time is in the `Call`, randomness is injected. The order of a write is
 `registry/generic`: decode, system fields, status or spec only, validation, then one store operation (none when
 nothing changed, or on a dry run). `core` turns HTTP requests into calls.
 
-Server-side apply is a forced merge of the sent fields. It remembers the manager's name, not who owns which field, so
-it finds no conflicts and does not remove what a manager stopped sending. There is no garbage collector: a deletion
-looks at finalizers only, whatever the propagation policy; deleting a CRD removes its objects at once.
+There is no garbage collector: a deletion looks at finalizers only, whatever the propagation policy; deleting a CRD
+removes its objects at once.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from neptune.embedded.apiserver import admission, crds, patch
+from neptune.embedded.apiserver import admission, crds, fieldowners, patch
 from neptune.embedded.apiserver.builtin import CRDS, NAMESPACES
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call, cleaned, identified, pruned, undeclared, with_defaults
+from neptune.embedded.apiserver.fieldowners import Claim
 from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
-from neptune.embedded.apiserver.schema import METADATA, merge_applied
+from neptune.embedded.apiserver.schema import METADATA
 from neptune.embedded.apiserver.status import (
     FieldError,
     StatusError,
@@ -110,10 +110,10 @@ class Registry:
         return self._replace(call, stored, cleaned(call, identified(call, patched), is_patch=True))
 
     def apply(self, call: Call, body: Any) -> tuple[Object, bool]:
-        """Merge the sent fields into an object, which is created where absent; tell whether it was.
+        """Make an object have the sent fields, as `fieldowners` says, or create it; tell whether it was created.
 
         Raises:
-            StatusError: 400, 404, 409, 422, or 500 for fields that the schema does not know.
+            StatusError: 400, 404, 409 (fields of others), 422, or 500 for fields that the schema does not know.
         """
         if not call.manager:
             error = FieldError("fieldManager", "FieldValueRequired", detail="is required for apply patch")
@@ -125,17 +125,15 @@ class Registry:
         if unknown:
             raise undeclared(call.kind, body, unknown)
         stored = self._store.get(call.key)
+        if stored is None and call.status:
+            raise not_found(call.kind, call.name)
+        live = call.kind.present(stored) if stored else {}
+        me, config = _writer(call, "Apply"), _own_part(call, applied)
+        merged, claims = fieldowners.applied(_schema(call.kind), me, live, config, _claims(live), force=call.force)
+        obj = with_defaults(call.kind, merged)
         if stored is None:
-            if call.status:
-                raise not_found(call.kind, call.name)
-            entry = _manager(call)
-            return self._create(call, with_defaults(call.kind, applied), managers=[entry]), True
-        schema = {"properties": {**call.kind.schema.get("properties", {}), "metadata": METADATA}}
-        merged = merge_applied(schema, call.kind.present(stored), applied)
-        managers = stored["metadata"].get("managedFields", [])
-        entry = _manager(call)
-        others = [each for each in managers if (each["manager"], each["operation"]) != (call.manager, "Apply")]
-        return self._replace(call, stored, with_defaults(call.kind, merged), managers=[*others, entry]), False
+            return self._create(call, obj, claims), True
+        return self._replace(call, stored, obj, claims), False
 
     def delete(self, call: Call, preconditions: Preconditions) -> Object | None:
         """Delete an object. Return it when finalizers or a namespace's content keep it, None when it is gone.
@@ -164,7 +162,7 @@ class Registry:
             raise not_found(kind, key.name)
         return stored
 
-    def _create(self, call: Call, obj: Object, managers: list[Object] | None = None) -> Object:
+    def _create(self, call: Call, obj: Object, claims: list[Claim] | None = None) -> Object:
         metadata = {name: value for name, value in obj["metadata"].items() if name not in _SYSTEM}
         if metadata.pop("resourceVersion", ""):
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
@@ -177,35 +175,39 @@ class Registry:
         metadata |= {"uid": str(uid), "creationTimestamp": timestamp(call.now)}
         if call.kind.generation:
             metadata["generation"] = 1
-        if managers:
-            metadata["managedFields"] = managers
         obj = {**obj, "metadata": metadata}
         if call.kind.status:
             obj.pop("status", None)
+        if claims is None:
+            claims = fieldowners.updated(_schema(call.kind), _writer(call, "Update"), {}, obj, [])
+        metadata |= _managed_fields(claims)
         valid = _valid(call, obj, None)
         if self._store.get(call.key):
             raise already_exists(call.kind, call.name)
         return call.kind.present(self._save(call, valid))
 
-    def _replace(self, call: Call, stored: Object, obj: Object, managers: list[Object] | None = None) -> Object:
+    def _replace(self, call: Call, stored: Object, obj: Object, claims: list[Claim] | None = None) -> Object:
         """Store `obj`, a cleaned object, in the place of `stored`: its status, or everything but its status."""
         before = call.kind.present(stored)
         _check_same(call, obj["metadata"], before["metadata"])
+        sent = _claims(obj, before)
         if call.status:
             rest = {name: value for name, value in before.items() if name != "status"}
             obj = {**rest, **({"status": obj["status"]} if "status" in obj else {})}
         elif call.kind.status:
             rest = {name: value for name, value in obj.items() if name != "status"}
             obj = {**rest, **({"status": before["status"]} if "status" in before else {})}
-        system = {
-            name: before["metadata"][name] for name in (*_SYSTEM, "resourceVersion") if name in before["metadata"]
-        }
+        kept = ("resourceVersion", *(name for name in _SYSTEM if name != "managedFields"))
+        system = {name: before["metadata"][name] for name in kept if name in before["metadata"]}
         own = {name: value for name, value in obj["metadata"].items() if name not in _SYSTEM}
-        obj = _valid(call, {**obj, "metadata": {**own, **system}}, before)
+        metadata = {**own, **system}
+        obj = {**obj, "metadata": metadata}
+        if claims is None:
+            claims = fieldowners.updated(_schema(call.kind), _writer(call, "Update"), before, obj, sent)
+        metadata |= _managed_fields(claims)
+        obj = _valid(call, obj, before)
         if call.kind.generation and not call.status and _without_metadata(obj) != _without_metadata(before):
             obj["metadata"]["generation"] += 1
-        if managers and (obj != before or not _same_managers(managers, before)):
-            obj["metadata"]["managedFields"] = managers
         if obj == before:
             return before
         if obj["metadata"].get("deletionTimestamp") and not obj["metadata"].get("finalizers"):
@@ -325,21 +327,41 @@ def _deleting(call: Call, stored: Object) -> Object:
     return admission.complete(call.kind, {**stored, "metadata": metadata}, stored, call.now)
 
 
-def _manager(call: Call) -> Object:
-    return {
-        "manager": call.manager,
-        "operation": "Apply",
-        "apiVersion": call.kind.api_version,
-        "time": timestamp(call.now),
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {},
-        **({"subresource": "status"} if call.status else {}),
-    }
+def _schema(kind: ResourceType) -> Object:
+    return {"properties": {**kind.schema.get("properties", {}), "metadata": METADATA}}
 
 
-def _same_managers(managers: list[Object], before: Object) -> bool:
-    known = before["metadata"].get("managedFields", [])
-    return sorted(each["manager"] for each in managers) == sorted(each["manager"] for each in known)
+def _own_part(call: Call, applied: Object) -> Object:
+    """Return what an apply may set: the status alone through its subresource, else all but that."""
+    if call.status:
+        identity = {name: value for name, value in applied["metadata"].items() if name in ("uid", "resourceVersion")}
+        return {"metadata": identity, **({"status": applied["status"]} if "status" in applied else {})}
+    return {name: value for name, value in applied.items() if name != "status" or not call.kind.status}
+
+
+def _writer(call: Call, operation: str) -> Claim:
+    manager = call.manager or call.agent or "unknown"
+    subresource = "status" if call.status else ""
+    return Claim(manager, operation, call.kind.api_version, subresource, timestamp(call.now))
+
+
+def _managed_fields(claims: list[Claim]) -> Object:
+    return {"managedFields": fieldowners.write(claims)} if claims else {}
+
+
+def _claims(obj: Object, before: Object | None = None) -> list[Claim]:
+    """Return who owns the fields: as the object says or, if that is empty or unreadable, as the one before did.
+
+    An entry without anything in it resets the owners (apimachinery managedfields/internal/fieldmanager.go).
+    """
+    entries = obj.get("metadata", {}).get("managedFields", [])
+    if entries == [{}]:
+        return []
+    try:
+        claims = fieldowners.read(entries)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        claims = []
+    return claims or (_claims(before) if before else [])
 
 
 def _without_metadata(obj: Object) -> Object:

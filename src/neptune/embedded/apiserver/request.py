@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from neptune.embedded.apiserver import selectors
+from neptune.embedded.apiserver import protobuf, selectors
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
 from neptune.embedded.apiserver.objects import Object
@@ -35,6 +35,9 @@ _PROPAGATION = ("Foreground", "Background", "Orphan")
 
 _META_VERSIONS = (("meta.k8s.io", "v1"), ("meta.k8s.io", "v1beta1"))
 
+#: The longest name of a field manager (apimachinery meta/v1 validation.go).
+_AGENT_LIMIT = 128
+
 Shape = Literal["Object", "Table", "PartialObjectMetadata"]
 
 
@@ -47,6 +50,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     accept: str = "application/json"
     content_type: str = "application/json"
+    user_agent: str = ""
     body: bytes = b""
 
 
@@ -155,6 +159,8 @@ def call(request: Request, target: Target, now: datetime) -> Call:
         dry_run=bool(dry_run),
         validation=validation,
         manager=request.query.get("fieldManager", ""),
+        agent=request.user_agent.partition("/")[0][:_AGENT_LIMIT],
+        force=flag(request.query, "force"),
     )
 
 
@@ -197,17 +203,28 @@ def body(request: Request) -> Any:
     """Return the body as JSON values.
 
     Raises:
-        StatusError: 400, it cannot be read; 415, it is neither JSON nor YAML.
+        StatusError: 400, it cannot be read; 415, it is neither JSON nor YAML, nor a protobuf that `protobuf` reads.
     """
     media = media_type(request.content_type)
+    if media == protobuf.MEDIA:
+        return _from_protobuf(request.body)
     if media not in ("", "application/json", "application/yaml", APPLY) and not media.endswith("+json"):
-        # kubectl's typed commands (create namespace, create configmap...) send protobuf.
-        hint = "application/yaml; this server reads no protobuf, use kubectl create -f or kubectl apply -f"
-        raise unsupported_media_type(("application/json", hint if media.endswith("protobuf") else "application/yaml"))
+        raise unsupported_media_type(("application/json", "application/yaml"))
     try:
         return _parse(request.body, is_yaml=media.endswith("yaml"))
     except (TypeError, ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the body of the request cannot be read as {media or 'JSON'}: {error}") from error
+
+
+def _from_protobuf(data: bytes) -> Any:
+    try:
+        value = protobuf.decode(data)
+    except ValueError as error:
+        raise bad_request(f"the body of the request cannot be read as {protobuf.MEDIA}: {error}") from error
+    if value is None:
+        hint = "application/yaml; this server reads no protobuf of this kind, use kubectl create -f or kubectl apply -f"
+        raise unsupported_media_type(("application/json", hint))
+    return value
 
 
 def media_type(header: str) -> str:

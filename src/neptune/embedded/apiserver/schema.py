@@ -28,6 +28,7 @@ METADATA: Object = {
             "x-kubernetes-list-map-keys": ["uid"],
             "items": {
                 "type": "object",
+                "x-kubernetes-map-type": "atomic",
                 "properties": {
                     **{name: {"type": "string"} for name in ("apiVersion", "kind", "name", "uid")},
                     "controller": {"type": "boolean"},
@@ -74,7 +75,7 @@ def apply_defaults(schema: Object, value: Any) -> Any:
 
 
 def merge_applied(schema: Object | None, current: Any, applied: Any) -> Any:
-    """Return `current` with `applied` merged in, as server-side apply does for fields that nobody else claims.
+    """Return `current` with `applied` merged in, as server-side apply does before it looks at the owners.
 
     Objects merge by key, lists by `x-kubernetes-list-type`: `map` by its keys, `set` by value, anything else whole.
     """
@@ -98,8 +99,16 @@ def child_schema(schema: Object, name: str) -> Object | None:
 
 def map_key(schema: Object, item: Any) -> tuple[str, ...]:
     """Return what identifies `item` in a list of type `map`."""
-    keys = schema.get("x-kubernetes-list-map-keys", ())
-    return tuple(repr(item.get(key)) for key in keys) if isinstance(item, dict) else (repr(item),)
+    if not isinstance(item, dict):
+        return (repr(item),)
+    return tuple(repr(value) for value in map_key_fields(schema, item).values())
+
+
+def map_key_fields(schema: Object, item: Object) -> Object:
+    """Return the fields that identify an object in a list of type `map`; one that is absent has its default."""
+    declared = (schema.get("items") or {}).get("properties", {})
+    names = schema.get("x-kubernetes-list-map-keys", ())
+    return {name: item.get(name, declared.get(name, {}).get("default")) for name in names}
 
 
 def _merge_lists(schema: Object, current: list[Any], applied: list[Any]) -> list[Any]:

@@ -105,6 +105,26 @@ def conflict(group: str, noun: str, name: str, why: str) -> StatusError:
     return StatusError(409, "Conflict", message, {k: v for k, v in details.items() if v})
 
 
+def apply_conflict(conflicts: Sequence[tuple[str, str]]) -> StatusError:
+    """Return 409: an apply would change fields of others. `conflicts` has (manager, field), a manager's ones in a row.
+
+    Texts are those of apimachinery `pkg/util/managedfields/internal/conflict.go`.
+    """
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": field}
+        for manager, field in conflicts
+    ]
+    if len(conflicts) == 1:
+        manager, field = conflicts[0]
+        text = f"1 conflict: conflict with {manager}: {field}"
+    else:
+        lines = []
+        for manager in dict.fromkeys(manager for manager, _ in conflicts):
+            lines += [f"conflicts with {manager}:", *(f"- {field}" for owner, field in conflicts if owner == manager)]
+        text = f"{len(conflicts)} conflicts: " + "\n".join(lines)
+    return StatusError(409, "Conflict", f"Apply failed with {text}", {"causes": causes})
+
+
 def forbidden(kind: ResourceType, name: str, why: str) -> StatusError:
     """Return 403: the request is understood and not allowed."""
     message = f'{kind.qualified} "{name}" is forbidden: {why}'
