@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from pydantic import Field
-
 from neptune.api import Dataset, DatasetSpec, ObjectMeta
-from neptune.api.meta import Resource, ResourceType
-
-
-class ConfigMap(Resource):
-    resource: ClassVar[ResourceType] = ResourceType("", "v1", "ConfigMap", "configmaps")
-    data: dict[str, str] = Field(default_factory=dict)
+from neptune.api.core import ConfigMap
 
 
 def config_map(namespace: str, name: str, **data: str) -> ConfigMap:

@@ -9,9 +9,10 @@ import asyncio
 import itertools
 import sys
 
+from neptune.api.core import ConfigMap
 from neptune.api.meta import ResourceKey
 from neptune.runtime import Context, LeaderElection, Manager, Query
-from tests.runtime.kinds import ConfigMap, config_map
+from tests.runtime.kinds import config_map
 
 LEASE_SECONDS = 3
 PAUSE_SECONDS = 0.1

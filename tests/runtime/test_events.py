@@ -10,9 +10,10 @@ from pathlib import Path
 import structlog
 
 from neptune.api import Dataset
+from neptune.api.core import Event
 from neptune.api.meta import ResourceKey
 from neptune.runtime import Client, Context, Manager, Query
-from neptune.runtime.events import MAX_SERIES, MAX_SERIES_OF_OBJECT, MAX_TRIES, Event, EventLog, Occurrence
+from neptune.runtime.events import MAX_SERIES, MAX_SERIES_OF_OBJECT, MAX_TRIES, EventLog, Occurrence
 from tests.runtime.kinds import dataset
 from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from neptune.api import Dataset
+from neptune.api.core import ConfigMap
 from neptune.api.meta import ResourceKey
 from neptune.runtime import Client, Context, Finalizer, Manager, NotFound, Query, RequeueAfter, set_controller_ref
-from tests.runtime.kinds import ConfigMap, config_map, dataset
+from tests.runtime.kinds import config_map, dataset
 from tests.runtime.widgets import Widget, eventually
 
 NAME = "neptune.io/test"

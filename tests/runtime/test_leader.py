@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from neptune.api.core import ConfigMap, Lease
 from neptune.api.meta import ResourceKey
 from neptune.errors import SettingsError
 from neptune.runtime import Client, Conflict, Context, LeaderElection, LeadershipLost, Manager, NotFound, Query
-from neptune.runtime.leader import Candidate, Lease
-from tests.runtime.kinds import ConfigMap, config_map
+from neptune.runtime.leader import Candidate
+from tests.runtime.kinds import config_map
 from tests.runtime.replica import LEASE_SECONDS, PAUSE_SECONDS
 from tests.runtime.widgets import eventually
 

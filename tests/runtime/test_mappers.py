@@ -7,12 +7,13 @@ from typing import Any
 
 import structlog
 
+from neptune.api.core import ConfigMap
 from neptune.api.meta import ResourceKey
 from neptune.runtime import Change, Informer, Query, set_controller_ref
 from neptune.runtime.mappers import mapped, owner_mapper
 from neptune.runtime.queue import LOW_PRIORITY
 from neptune.runtime.watch import Listed, Snapshot, snapshot
-from tests.runtime.kinds import ConfigMap, config_map
+from tests.runtime.kinds import config_map
 from tests.runtime.widgets import Widget, item, key, new_widget
 
 

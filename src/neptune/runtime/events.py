@@ -15,9 +15,10 @@ import secrets
 import socket
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from neptune.api.meta import KubeModel, MicroTime, ObjectMeta, Resource, ResourceType
+from neptune.api.core import Event, EventSeries, ObjectReference
+from neptune.api.meta import ObjectMeta, Resource
 from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.runtime.client import Client
@@ -39,38 +40,6 @@ MAX_NOTE_BYTES = 1024
 MAX_WORD_LENGTH = 128
 
 EventType = Literal["Normal", "Warning"]
-
-
-class ObjectReference(KubeModel):
-    """The object that an event is about."""
-
-    api_version: str = ""
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class EventSeries(KubeModel):
-    """How often an event was seen, and when last."""
-
-    count: int
-    last_observed_time: MicroTime
-
-
-class Event(Resource):
-    """An Event of events.k8s.io. All but `series` is immutable."""
-
-    resource: ClassVar[ResourceType] = ResourceType("events.k8s.io", "v1", "Event", "events")
-    event_time: MicroTime | None = None
-    series: EventSeries | None = None
-    reporting_controller: str = ""
-    reporting_instance: str = ""
-    action: str = ""
-    reason: str = ""
-    regarding: ObjectReference = ObjectReference()
-    note: str = ""
-    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

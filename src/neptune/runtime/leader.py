@@ -24,9 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
-from neptune.api.meta import KubeModel, MicroTime, ObjectMeta, Resource, ResourceKey, ResourceType
+from neptune.api.core import Lease, LeaseSpec
+from neptune.api.meta import ObjectMeta, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import NeptuneError, SettingsError
 from neptune.log import get_logger
@@ -84,23 +85,6 @@ class LeaderElection:
         return ResourceKey(namespace, self.name)
 
 
-class LeaseSpec(KubeModel):
-    """Who leads, since when, and when that was last said; fields as in coordination.k8s.io/v1."""
-
-    holder_identity: str = ""
-    lease_duration_seconds: int = 0
-    acquire_time: MicroTime | None = None
-    renew_time: MicroTime | None = None
-    lease_transitions: int = 0
-
-
-class Lease(Resource):
-    """A Lease of coordination.k8s.io."""
-
-    resource: ClassVar[ResourceType] = ResourceType("coordination.k8s.io", "v1", "Lease", "leases")
-    spec: LeaseSpec = LeaseSpec()
-
-
 class Candidate:
     """What one replica knows of the lease, and what follows. `now` is seconds of any clock that never goes back."""
 
@@ -134,7 +118,7 @@ class Candidate:
         """Tell whether the lease is this replica's, free, or was not renewed for as long as it lasts."""
         if self._lease is None or self.holder in ("", self.identity):
             return True
-        return now - self._seen_at > self._lease.spec.lease_duration_seconds
+        return now - self._seen_at > (self._lease.spec.lease_duration_seconds or 0)
 
     def claim(self, wall: datetime) -> Lease:
         """Return the lease to write, guarded by the version that was seen. The wall clock is for people."""
