@@ -96,23 +96,23 @@ class _MqttBench:
         self, broker: EmbeddedBroker | Broker | Mosquitto, protocol: Literal[4, 5], stack: AsyncExitStack
     ) -> None:
         self._broker = broker
+        self._host = broker.host if isinstance(broker, Broker) else "127.0.0.1"
         self._protocol = protocol
         self._stack = stack
         self._proxies: dict[Transport, Proxy] = {}
         self.knows_reasons = protocol == 5
 
     def transport(self, *, client_id: str | None = None, retry_seconds: float = _RETRY_SECONDS) -> Transport:
-        return self._make(self._broker.port, client_id or _new_id(), retry_seconds)
+        return self._make(self._host, self._broker.port, client_id or _new_id(), retry_seconds)
 
-    def _make(self, port: int, client_id: str, retry_seconds: float) -> MqttTransport:
-        host = getattr(self._broker, "host", "127.0.0.1")
+    def _make(self, host: str, port: int, client_id: str, retry_seconds: float) -> MqttTransport:
         retry = RetryPolicy(retry_seconds, retry_seconds)
         settings = MqttSettings(url=f"mqtt://{host}:{port}", client_id=client_id, protocol=self._protocol, retry=retry)
         return MqttTransport(settings)
 
     async def cuttable_transport(self) -> Transport:
-        proxy = await self._stack.enter_async_context(Proxy(self._broker.port))
-        transport = self._make(proxy.port, _new_id(), _RETRY_SECONDS)
+        proxy = await self._stack.enter_async_context(Proxy(self._broker.port, self._host))
+        transport = self._make("127.0.0.1", proxy.port, _new_id(), _RETRY_SECONDS)
         self._proxies[transport] = proxy
         return transport
 

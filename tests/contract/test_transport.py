@@ -44,9 +44,11 @@ async def bench(kind: str, session_broker: Broker | Mosquitto | None) -> AsyncIt
 
 
 @pytest.fixture
-async def own_bench(kind: str, start_mosquitto: Callable[[], Mosquitto]) -> AsyncIterator[Bench]:
+async def own_bench(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     """A broker that the test may stop."""
-    async with make_bench(kind, start_mosquitto() if kind.startswith("mosquitto") else None) as bench:
+    # Asked for by name: only these kinds need the executable.
+    broker = request.getfixturevalue("start_mosquitto")() if kind.startswith("mosquitto") else None
+    async with make_bench(kind, broker) as bench:
         yield bench
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import socket
 import warnings
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,11 @@ def docker_answers() -> bool:
 def k3s(image: str, folder: Path) -> Iterator[Path]:
     """Run a k3s server; the value is an administrator's kubeconfig inside `folder`."""
     container = K3SContainer(image)
-    with warnings.catch_warnings():
-        # The library waits for k3s in a way that it has itself deprecated; warnings are errors here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        container.start()
     try:
+        with warnings.catch_warnings():
+            # The library waits for k3s in a way that it has itself deprecated; warnings are errors here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            container.start()
         kubeconfig = folder / "k3s.kubeconfig"
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(container.config_yaml())
@@ -63,4 +64,20 @@ def mosquitto(image: str) -> Iterator[tuple[str, int]]:
         .waiting_for(LogMessageWaitStrategy("mosquitto version .* running"))
     )
     with container:
-        yield container.get_container_host_ip(), container.get_exposed_port(1883)
+        host, port = container.get_container_host_ip(), container.get_exposed_port(1883)
+        _check_reachable(host, port)
+        yield host, port
+
+
+def _check_reachable(host: str, port: int) -> None:
+    """Raise a ConnectionError where the library guessed another address than the one that Docker publishes at.
+
+    It takes a machine with a file `/.dockerenv` for a container, and then names the bridge's gateway.
+    """
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"the container started, but {host}:{port} does not answer ({error}): if Docker publishes ports on"
+            " this machine's loopback, set TESTCONTAINERS_CONNECTION_MODE=docker_host"
+        ) from error

@@ -8,10 +8,10 @@ from typing import Self
 
 
 class Proxy:
-    """Listens on `port` and passes bytes to and from another port. Used as a context."""
+    """Listens on `port` and passes bytes to and from a target, on loopback or elsewhere. Used as a context."""
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+        self._target = (target_host, target_port)
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -37,7 +37,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
             both = {writer, target_writer}
             self._writers |= both
             await asyncio.gather(_pass_on(reader, target_writer), _pass_on(target_reader, writer))
