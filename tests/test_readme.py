@@ -39,7 +39,10 @@ def sessions() -> list[list[tuple[str, list[str]]]]:
 def run(session: list[tuple[str, list[str]]], env: dict[str, str], log: Path) -> list[list[str]]:
     """Run the commands in one shell and return the lines that each printed."""
     mark = "-- next --"
-    script = "set -e\n" + "".join(f"{command}\necho '{mark}'\n" for command, _ in session)
+    # A command that fails ends the shell; its programs must end with it, or reading their output would never end.
+    script = "set -e\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n" + "".join(
+        f"{command}\necho '{mark}'\n" for command, _ in session
+    )
     with log.open("w") as errors:
         shell = subprocess.Popen(
             ["bash", "-c", script], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -87,7 +90,9 @@ def shell_env(kubeconfig: Path, start_mosquitto: Callable[..., Mosquitto]) -> di
 def test_the_commands_of_the_readme_print_what_it_says(
     session: list[tuple[str, list[str]]], shell_env: dict[str, str], kubeconfig: Path, tmp_path: Path
 ) -> None:
-    kubectl("delete", "crd", "datasets.neptune.io", "models.neptune.io", "--ignore-not-found", kubeconfig=kubeconfig)
+    # Those of the contract tests go as well: with two kinds called dataset, kubectl may take the other one.
+    crds = ("datasets.neptune.io", "models.neptune.io", "datasets.contract.neptune.io")
+    kubectl("delete", "crd", *crds, "--ignore-not-found", kubeconfig=kubeconfig)
     try:
         printed = run(session, shell_env, tmp_path / "errors.log")
     finally:
