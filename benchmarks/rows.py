@@ -21,9 +21,9 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
 
 
-def milliseconds(values: Sequence[float]) -> Row:
-    """Return the columns of edits that took so many seconds."""
-    return {f"edit_p{percent}_ms": round(percentile(values, percent) * 1000, 1) for percent in (50, 99)}
+def milliseconds(name: str, values: Sequence[float]) -> Row:
+    """Return the columns of what took so many seconds."""
+    return {f"{name}_p{percent}_ms": round(percentile(values, percent) * 1000, 1) for percent in (50, 99)}
 
 
 def _ratios(row: Row, reference: Row, columns: Sequence[str]) -> dict[str, float]:

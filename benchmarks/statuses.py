@@ -5,11 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self
 
+from benchmarks.stage import NAMESPACE
 from neptune.api import Dataset, ResourceKey
 from neptune.api.meta import Json
 from neptune.runtime import Client, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """How long an edit took, in seconds.
+
+    Attributes:
+        total: from the request on, until its status follows.
+        reaction: from when the server told of the edit, until it told of its status: without the edit's own request.
+    """
+
+    total: float
+    reaction: float
 
 
 class Statuses:
@@ -17,7 +32,8 @@ class Statuses:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._numbers: dict[str, int | None] = {}
+        self._lengths: dict[str, int] = {}
+        self._edited: dict[str, float] = {}
         self._right: set[str] = set()
         self._changed = asyncio.Event()
         self._listed = asyncio.Event()
@@ -36,14 +52,16 @@ class Statuses:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def edit(self, name: str, namespace: str) -> float:
-        """Change one url and return the seconds, from the request on, until its status follows."""
-        dataset = await self._client.get(Dataset, ResourceKey(namespace, name))
+    async def edit(self, name: str) -> Edit:
+        """Change one url and wait until its status follows."""
+        dataset = await self._client.get(Dataset, ResourceKey(NAMESPACE, name))
         dataset.spec.url += "x"
+        wanted = len(dataset.spec.url)
         began = time.monotonic()
         await self._client.patch(dataset)
-        await self._wait_for(lambda: self._numbers.get(name) == len(dataset.spec.url))
-        return time.monotonic() - began
+        await self._wait_for(lambda: self._lengths[name] == wanted and name in self._right)
+        ended = time.monotonic()
+        return Edit(ended - began, ended - self._edited[name])
 
     async def _wait_for(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(300):
@@ -66,6 +84,8 @@ class Statuses:
     def _take(self, dataset: Json) -> None:
         name = dataset["metadata"]["name"]
         length, number = len(dataset["spec"]["url"]), dataset.get("status", {}).get("numberOfSamples")
-        self._numbers[name] = number
+        if self._lengths.get(name) != length:
+            self._lengths[name] = length
+            self._edited[name] = time.monotonic()
         (self._right.add if number == length else self._right.discard)(name)
         self._changed.set()

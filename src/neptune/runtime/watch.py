@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic
@@ -62,14 +63,22 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[R]):
-    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10."""
+    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10.
+
+    Only what every change asks for stands beside the bytes: a field that is a string takes 100 bytes of each object.
+    """
 
     cls: type[R]
     key: ResourceKey
-    uid: str
     version: str
     generation: int
     raw: bytes
+
+    @property
+    def uid(self) -> str:
+        """The uid, read from the bytes in some 10 µs."""
+        uid: str = json.loads(self.raw)["metadata"].get("uid", "")
+        return uid
 
     def decode(self) -> R:
         """Return a private copy.
@@ -86,8 +95,8 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
     metadata.pop("managedFields", None)
     return Snapshot(
         cls=cls,
-        key=ResourceKey(metadata.get("namespace", ""), metadata["name"]),
-        uid=metadata.get("uid", ""),
+        # All objects of a namespace share its name.
+        key=ResourceKey(sys.intern(metadata.get("namespace", "")), metadata["name"]),
         version=metadata.get("resourceVersion", ""),
         generation=metadata.get("generation", 0),
         raw=json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode(),
