@@ -92,7 +92,7 @@ async def test_what_no_fault_touches_passes_unchanged(proxy: FaultProxy, client:
 
 async def test_discovery_passes(proxy: FaultProxy, tmp_path: Path) -> None:
     session = ApiSession(proxy.write_kubeconfig(tmp_path / "faulty"))
-    assert b"neptune.io" in await session.request("GET", "/apis")
+    assert b"v1" in await session.request("GET", "/api")
     await session.close()
 
 

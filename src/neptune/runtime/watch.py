@@ -300,21 +300,25 @@ class ListWatch(Generic[R]):
     async def _whole(self, events: AsyncIterator[WatchEvent]) -> tuple[list[Snapshot[R]], str]:
         """Return the objects that a streaming list begins with, and the version that they are at."""
         found: dict[ResourceKey, Snapshot[R]] = {}
-        while True:
-            try:
-                async with asyncio.timeout(INITIAL_IDLE_SECONDS):
-                    event = await anext(events)
-            except (TimeoutError, StopAsyncIteration) as error:
-                raise Unfinished("the streaming list stopped before its end, going on with a paged one") from error
-            if event.ends_initial:
-                return [*found.values()], event.version
-            if event.type == "BOOKMARK":
-                continue
-            item = self._snapshot(event.object)
-            if event.type == "DELETED":
-                found.pop(item.key, None)
-            else:
-                found[item.key] = item
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(INITIAL_IDLE_SECONDS) as limit:
+                async for event in events:
+                    # Once a tenth of the time, for a timer costs as much as a good part of an object.
+                    if (limit.when() or 0.0) < now() + INITIAL_IDLE_SECONDS * 0.9:
+                        limit.reschedule(now() + INITIAL_IDLE_SECONDS)
+                    if event.ends_initial:
+                        return [*found.values()], event.version
+                    if event.type == "BOOKMARK":
+                        continue
+                    item = self._snapshot(event.object)
+                    if event.type == "DELETED":
+                        found.pop(item.key, None)
+                    else:
+                        found[item.key] = item
+        except TimeoutError as error:
+            raise Unfinished from error
+        raise Unfinished
 
     def _listed(self, objects: list[Snapshot[R]], version: str) -> None:
         if self._core.listed(version):
@@ -344,6 +348,9 @@ class ListWatch(Generic[R]):
 
 class Unfinished(ApiUnreachable):
     """A streaming list that ended, or went silent, before it was whole."""
+
+    def __init__(self) -> None:
+        super().__init__("the streaming list stopped before its end, going on with a paged one")
 
 
 def problem(cls: type[Resource], error: Exception) -> str:
