@@ -44,8 +44,8 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	touch $@
 
 peers: $(PEERS)/.installed
-	! command -v go || go -C benchmarks/peers/controller-runtime build -trimpath -o $(abspath $(PEERS))/controller-runtime .
-	! command -v cargo || cargo build --release --locked --quiet --manifest-path benchmarks/peers/kube-rs/Cargo.toml --target-dir $(PEERS)/kube-rs
+	! command -v go >/dev/null || go -C benchmarks/peers/controller-runtime build -trimpath -o $(abspath $(PEERS))/controller-runtime .
+	! command -v cargo >/dev/null || cargo build --release --locked --quiet --manifest-path benchmarks/peers/kube-rs/Cargo.toml --target-dir $(PEERS)/kube-rs
 
 bench: envtest peers
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src/neptune

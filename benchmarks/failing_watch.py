@@ -33,7 +33,10 @@ async def main(only: str) -> None:
     rows: list[Row] = []
     for contestant in chosen(contestants, only):
         rows += [contestant.missing] if contestant.missing else await measure_all(contestant)
-    print_rows("failing watch", rows, (), to=())
+    for fault in FAULTS:
+        of_fault = [row for row in rows if row.get("fault") in (fault, None)]
+        to = ("controller-runtime", "official client's informer")
+        print_rows("failing watch", of_fault, (f"requests_in_{SECONDS}_s",), to)
 
 
 async def measure_all(contestant: Contestant) -> list[Row]:
@@ -52,9 +55,11 @@ async def measure(stage: Stage, contestant: Contestant, name: str) -> Row:
             began, spent = _watches(proxy)[0], running.cpu_seconds
             await asyncio.sleep(SECONDS)
             times = [at - began for at in _requests(proxy) if at >= began]
+            watches = [at - began for at in _watches(proxy)]
             return {
                 "contestant": contestant.name,
                 "fault": name,
+                f"watches_in_{FIRST_SECONDS}_s": sum(at < FIRST_SECONDS for at in watches),
                 f"requests_in_{FIRST_SECONDS}_s": sum(at < FIRST_SECONDS for at in times),
                 f"requests_in_{SECONDS}_s": sum(at < SECONDS for at in times),
                 f"cpu_seconds_in_{SECONDS}_s": round(running.cpu_seconds - spent, 2),

@@ -11,7 +11,7 @@ from typing import Self
 from benchmarks.stage import NAMESPACE
 from neptune.api import Dataset, ResourceKey
 from neptune.api.meta import Json
-from neptune.runtime import Client, Query
+from neptune.runtime import Client, Conflict, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,16 @@ class Statuses:
 
     async def edit(self, name: str) -> Edit:
         """Change one url and wait until its status follows."""
-        dataset = await self._client.get(Dataset, ResourceKey(NAMESPACE, name))
-        dataset.spec.url += "x"
-        wanted = len(dataset.spec.url)
-        began = time.monotonic()
-        await self._client.patch(dataset)
+        while True:
+            dataset = await self._client.get(Dataset, ResourceKey(NAMESPACE, name))
+            dataset.spec.url += "x"
+            wanted = len(dataset.spec.url)
+            began = time.monotonic()
+            try:
+                await self._client.patch(dataset)
+                break
+            except Conflict:  # the contestant wrote in between
+                continue
         await self._wait_for(lambda: self._lengths[name] == wanted and name in self._right)
         ended = time.monotonic()
         return Edit(ended - began, ended - self._edited[name])
