@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from neptune.api.meta import ResourceKey
 from neptune.errors import SettingsError
-from neptune.runtime import Context, Manager, RequeueAfter, TerminalError
-from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming
+from neptune.runtime import ApiUnreachable, Context, Manager, NotFound, Query, RequeueAfter, TerminalError
+from tests.runtime.widgets import Widget, eventually, faulty_server, item, key, listing, status, streaming
 
 Samples = dict[tuple[str, str], float]
 
@@ -135,6 +138,43 @@ async def test_every_series_is_there_from_the_start_and_counts(tmp_path: Path) -
             ("workqueue_retries_total", ""): 4,
             ("workqueue_depth", "-100"): 1,  # `later` keeps the priority of the initial list
             ("workqueue_work_duration_seconds_count", ""): 9,
+        }.items()
+    )
+
+
+async def test_requests_are_counted_as_client_go_counts_them(tmp_path: Path) -> None:
+    answers = [status(429, "TooManyRequests", **{"Retry-After": "0"}), status(404, "NotFound")]
+
+    async def on_list(request: web.Request) -> web.StreamResponse:
+        return await (answers.pop(0) if answers else listing(item("a")))(request)
+
+    async with faulty_server(tmp_path, on_list=on_list, on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig)
+        with pytest.raises(NotFound):
+            await manager.client.get(Widget, key("a"))
+        url = json.loads(server.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        async with manager.client.watch(Query(Widget), "1"):
+            pass
+        await manager.client.close()
+    with pytest.raises(ApiUnreachable):
+        await manager.client.get(Widget, key("a"))
+    await manager.client.close()
+    found = {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "host")): sample.value
+        for family in manager.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("rest_client_") and sample.labels["host"] == urlsplit(url).netloc
+    }
+    assert (
+        found.items()
+        >= {
+            ("rest_client_requests_total", "429", "GET"): 1,
+            ("rest_client_requests_total", "404", "GET"): 1,
+            ("rest_client_requests_total", "200", "GET"): 1,
+            ("rest_client_requests_total", "<error>", "GET"): 1,
+            ("rest_client_request_retries_total", "404", "GET"): 1,
+            ("rest_client_request_duration_seconds_count", "GET"): 2,
+            ("rest_client_request_duration_seconds_bucket", "60.0", "GET"): 2,
         }.items()
     )
 

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from neptune.api.meta import Json, ListMeta, R, Resource, ResourceKey, ResourceList
 from neptune.runtime.errors import Gone
 from neptune.runtime.http import JSON, REQUEST_SECONDS, ApiSession
+from neptune.runtime.http import Observer as RequestObserver
 from neptune.runtime.query import (
     Query,
     WatchEvent,
@@ -70,6 +71,10 @@ class Client(Writer):
     def observe(self, observer: Callable[[Written], None]) -> None:
         """Call `observer` after each write that the server took, before the write returns."""
         self._observers.append(observer)
+
+    def measure(self, observer: RequestObserver) -> None:
+        """Tell `observer` of each request from now on."""
+        self._http.observers.append(observer)
 
     async def connect(self) -> None:
         """Load the configuration now, to learn of a SettingsError early. Opens no connection."""

@@ -12,7 +12,8 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import aiohttp
@@ -20,6 +21,7 @@ import aiohttp
 from neptune import __version__
 from neptune.runtime.access import Access, load_access
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
+from neptune.runtime.serverwarnings import WarningLog
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -39,6 +41,22 @@ LOAD_SECONDS = 20.0
 JSON = "application/json"
 
 T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Counts requests. `status` is 0 when there was no answer; `host` is the API server's `HOST:PORT`."""
+
+    def answered(self, method: str, status: int, host: str) -> None:
+        """One attempt is over, but for the body of its answer."""
+        ...
+
+    def repeated(self, method: str, status: int, host: str) -> None:
+        """That attempt was not the first one of its request."""
+        ...
+
+    def finished(self, method: str, host: str, seconds: float) -> None:
+        """A request took this long, with all its attempts and the body. Streams do not count."""
+        ...
 
 
 class ApiSession:
@@ -61,6 +79,10 @@ class ApiSession:
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._host = ""
+        self._warnings = WarningLog()
+        #: Who counts requests, from now on.
+        self.observers: list[Observer] = []
 
     async def connect(self) -> Access:
         """Load the configuration, once, and return it. Opens no connection.
@@ -98,11 +120,16 @@ class ApiSession:
             ApiError: the server refused, or did not answer.
         """
         headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
+        clock = asyncio.get_running_loop().time
+        start = clock()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._persist(method, path, params=params, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
+        finally:
+            for each in self.observers if self._host else ():
+                each.finished(method, self._host, clock() - start)
 
     @asynccontextmanager
     async def stream(
@@ -129,18 +156,25 @@ class ApiSession:
             response.close()
 
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
-        retries = MAX_RETRIES
+        repeats = 0
         while True:
             try:
                 async with self._in_flight, await self._answer(method, path, **arguments) as response:
+                    self._count_repeat(repeats, method, response.status)
                     return await response.read()
             except ApiError as refusal:
+                self._count_repeat(repeats, method, refusal.status)
                 again = refusal.status == 429 or refusal.status >= 500
-                if not again or refusal.retry_after is None or retries == 0:
+                if not again or refusal.retry_after is None or repeats == MAX_RETRIES:
                     raise
                 delay = refusal.retry_after
-            retries -= 1
+            repeats += 1
             await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
+
+    def _count_repeat(self, repeats: int, method: str, status: int) -> None:
+        if repeats:
+            for each in self.observers:
+                each.repeated(method, status, self._host)
 
     async def _answer(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
         """Return the answer if it is a success; raise it if not.
@@ -175,16 +209,25 @@ class ApiSession:
                 headers={"User-Agent": f"neptune/{__version__}"},
             )
         headers = {**arguments.pop("headers", {}), **self._header}
-        return await self._session.request(
-            method,
-            access.url + path,
-            headers=headers,
-            ssl=access.tls,
-            server_hostname=access.server_hostname,
-            proxy=access.proxy,
-            allow_redirects=False,
-            **arguments,
-        )
+        status = 0
+        try:
+            response = await self._session.request(
+                method,
+                access.url + path,
+                headers=headers,
+                ssl=access.tls,
+                server_hostname=access.server_hostname,
+                proxy=access.proxy,
+                allow_redirects=False,
+                **arguments,
+            )
+            status = response.status
+        finally:
+            for each in self.observers:
+                each.answered(method, status, self._host)
+        if warnings := response.headers.getall("Warning", ()):
+            self._warnings.saw(warnings, f"{method} {path}")
+        return response
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         new = socket.socket(*address[:3])
@@ -230,6 +273,7 @@ class ApiSession:
     async def _load_access(self) -> Access:
         loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)
         self._access = access = await self._in_time(loading)
+        self._host = urlsplit(access.url).netloc
         self._loaded_at = asyncio.get_running_loop().time()
         self._header_until = 0.0
         return access

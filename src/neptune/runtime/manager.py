@@ -92,6 +92,7 @@ class Manager:
         #: What the controllers read. Declare further kinds and indexes here.
         self.cache = Cache(self.client, self._clock)
         self.metrics = Metrics()
+        self.client.measure(self.metrics.requests)
         #: Named conditions of `/readyz`; add your own.
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
