@@ -18,7 +18,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from neptune.api.meta import R, Resource
+from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
@@ -27,13 +27,15 @@ from neptune.runtime.context import Context, Reconcile
 from neptune.runtime.controller import (
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WORKERS,
+    RESYNC_SECONDS,
+    Classify,
     Controller,
     as_query,
     controller_name,
     reconciling,
     watch,
 )
-from neptune.runtime.events import EventRecorder, Events
+from neptune.runtime.events import Complaints, EventRecorder, Events
 from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
@@ -121,6 +123,9 @@ class Manager:
         watches: Mapping[type[Resource] | Query[Any], Mapper] | None = None,
         sources: Sequence[Source] = (),
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        resync_seconds: float = RESYNC_SECONDS,
+        on_error: Classify | None = None,
+        shard: Callable[[ResourceKey], bool] | None = None,
     ) -> None:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
@@ -152,6 +157,9 @@ class Manager:
             watches=watches,
             sources=sources,
             timeout_seconds=timeout_seconds,
+            resync_seconds=resync_seconds,
+            on_error=on_error,
+            shard=shard,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
@@ -226,6 +234,7 @@ class Manager:
         """
         loop = asyncio.get_running_loop()
         recorder = EventRecorder(self.client, self._clock, self.metrics, loop)
+        self.cache.on_undecodable(Complaints(Events(recorder, "cache"), self.metrics))
         controllers: list[Controller[Any]] = []
         parts: dict[str, list[asyncio.Task[None]]] = {
             "caches": [],

@@ -76,6 +76,10 @@ class Metrics:
         self.events_dropped = Counter(
             "neptune_events_dropped", "Events for want of room, or refused by the server", registry=self.registry
         )
+        self.undecodable = Counter(
+            "neptune_undecodable_objects", "Versions of objects that do not fit their type", ("resource",),
+            registry=self.registry,
+        )  # fmt: skip
         self.requests = RequestMetrics(self.registry)
         self._queues: dict[str, tuple[Queue, Clock]] = {}
         self.registry.register(self)  # for the series that are computed at each scrape
