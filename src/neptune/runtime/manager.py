@@ -51,7 +51,7 @@ STOP_SECONDS = 30.0
 #: For the last events, which are for people and hold nothing up.
 FLUSH_SECONDS = 2.0
 
-Use = Literal["reconciles", "owns", "watches", "finalizes"]
+Use = Literal["reconciles", "controls", "owns", "watches", "finalizes"]
 
 
 class Runnable(Protocol):
@@ -75,7 +75,7 @@ class Manager:
             good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
 
     Raises:
-        SettingsError: there is no namespace for the lease, or `listen` makes no sense.
+        SettingsError: `listen` makes no sense.
     """
 
     def __init__(
@@ -98,9 +98,11 @@ class Manager:
         #: Named conditions of `/readyz`; add your own.
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
-        self._elector = (
-            LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
-        )
+        #: The election that the replicas take part in, if any.
+        self.leader_election = leader_election
+        self._elector: LeaderElector | None = None
+        if leader_election:
+            self.metrics.election(leader_election.name)
         self._stop_seconds = stop_seconds
         #: What the controllers do with which objects, for whoever derives their rights.
         self.uses: list[tuple[Use, Query[Any]]] = []
@@ -140,6 +142,8 @@ class Manager:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
         self.uses += [("reconciles", query), *(("owns", as_query(each)) for each in owns)]
+        if owns:
+            self.uses.append(("controls", query))
         self.uses += [("watches", as_query(each)) for each in watches]
         if isinstance(reconcile, Finalizer):
             self.uses.append(("finalizes", query))
@@ -174,7 +178,7 @@ class Manager:
         """Run until SIGTERM or SIGINT, in an event loop of its own. A second signal ends the process at once.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
             LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
@@ -200,7 +204,7 @@ class Manager:
         That takes for as long as the server is away, or another replica leads.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
         """
         self._serving = asyncio.create_task(self.serve(), name="manager")
         started = asyncio.create_task(self._started.wait())
@@ -228,7 +232,7 @@ class Manager:
         """Start, run until `stop` is called or this is cancelled, and stop in order. Once a manager.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
             LeadershipLost: another replica leads now or soon. All work was stopped.
             Exception: whatever a runnable raised.
         """
@@ -244,6 +248,9 @@ class Manager:
             "workers": [],
         }
         try:
+            if self.leader_election:
+                # Not before: `neptune rbac` imports, outside a pod, what leads in the namespace of its pod.
+                self._elector = LeaderElector(self.client, self.leader_election, self._clock, self.metrics)
             await self.client.connect()
             controllers += [plan(self._context(recorder, name)) for name, plan in self._plans.items()]
             self.ready["workers"] = lambda: _stuck(controllers) or True
