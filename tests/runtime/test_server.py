@@ -51,7 +51,7 @@ async def test_it_is_alive_and_not_ready_until_the_caches_are_synced(
         assert await ask(manager.probe_port, "/livez") == (200, "ok")
         assert await ask(manager.probe_port, "/readyz") == (
             503,
-            "[-]caches failed\n[+]workers ok\nreadyz check failed\n",
+            "[-]caches failed: no list yet of widgets.example.com\n[+]workers ok\nreadyz check failed\n",
         )
         server.on_list = listing()
         await starting
@@ -140,6 +140,28 @@ async def test_every_series_is_there_from_the_start_and_counts(tmp_path: Path) -
             ("workqueue_work_duration_seconds_count", ""): 9,
         }.items()
     )
+
+
+async def test_a_watch_that_is_silent_or_cut_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neptune.runtime.client.WATCH_IDLE_SECONDS", 0.05)
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig)
+        for _ in range(2):
+            with pytest.raises(ApiUnreachable):
+                async with manager.client.watch(Query(Widget), "1") as events:
+                    [_ async for _ in events]
+            server.on_watch = cut
+        await manager.client.close()
+    count = manager.metrics.registry.get_sample_value
+    assert [count("neptune_watches_broken_total", {"cause": cause}) for cause in ("silent", "cut")] == [1, 1]
 
 
 async def test_requests_are_counted_as_client_go_counts_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -43,6 +43,10 @@ JSON = "application/json"
 T = TypeVar("T")
 
 
+#: A stream on which nothing came for too long, or whose connection broke.
+Cause = Literal["silent", "cut"]
+
+
 class Observer(Protocol):
     """Counts requests. `status` is 0 when there was no answer; `host` is the API server's `HOST:PORT`."""
 
@@ -56,6 +60,10 @@ class Observer(Protocol):
 
     def finished(self, method: str, host: str, seconds: float) -> None:
         """A request took this long, with all its attempts and the body. Streams do not count."""
+        ...
+
+    def broke(self, cause: Cause) -> None:
+        """A stream ended in another way than by the server's or our own will."""
         ...
 
 
@@ -263,12 +271,18 @@ class ApiSession:
                     if line:
                         yield line
         except TimeoutError as error:
+            self._count_break("silent")
             raise ApiUnreachable(
                 f"{self._url} sent nothing for {idle_seconds:.0f} s, not even a bookmark; "
                 "something on the way may have dropped the connection"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._count_break("cut")
             raise self._unreachable(error) from error
+
+    def _count_break(self, cause: Cause) -> None:
+        for each in self.observers:
+            each.broke(cause)
 
     async def _load_access(self) -> Access:
         loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)

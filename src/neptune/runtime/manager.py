@@ -41,7 +41,7 @@ from neptune.runtime.leader import LeaderElection, LeaderElector
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.predicates import Test
-from neptune.runtime.query import Query
+from neptune.runtime.query import Query, describe
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
 from neptune.runtime.watchdog import Watchdog
@@ -96,7 +96,7 @@ class Manager:
         self.metrics = Metrics()
         self.client.measure(self.metrics.requests)
         #: Named conditions of `/readyz`; add your own.
-        self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
+        self.ready: dict[str, Check] = {"caches": self._caches_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
         #: The election that the replicas take part in, if any.
         self.leader_election = leader_election
@@ -267,6 +267,12 @@ class Manager:
                 await self._first_of(None, parts)
         finally:
             await self._stop(controllers, recorder, parts)
+
+    def _caches_synced(self) -> bool | str:
+        if self.cache.has_synced():
+            return True
+        late = {describe(query.cls) for _, query in self.uses if not self.cache.has_synced(query.cls)}
+        return f"no list yet of {', '.join(sorted(late))}" if late else False
 
     def _context(self, recorder: EventRecorder, name: str) -> Context:
         loop = asyncio.get_running_loop()

@@ -158,6 +158,8 @@ class RequestMetrics:
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
+        breaks = Counter("neptune_watches_broken", "Watches that fell silent or broke", ("cause",), registry=registry)
+        self._breaks = {cause: breaks.labels(cause) for cause in ("silent", "cut")}
         # `labels` costs more than counting does.
         self._bound: dict[tuple[str, int, str], Counter] = {}
         self._lengths: dict[tuple[str, str], Histogram] = {}
@@ -181,6 +183,10 @@ class RequestMetrics:
         if series is None:
             series = self._lengths[key] = self._seconds.labels(method, host)
         series.observe(seconds)
+
+    def broke(self, cause: str) -> None:
+        """Count a watch that broke."""
+        self._breaks[cause].inc()
 
 
 def _code(status: int) -> str:
