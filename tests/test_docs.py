@@ -1,0 +1,142 @@
+"""Every block of the guides is run as a reader would run it, section by section; see `tests/support/pages.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neptune.api import Resource, ResourceKey
+from neptune.runtime import Client, Context, Manager, Query
+from neptune.testing.crds import install_crds
+from tests.support.pages import ROOT, Block, blocks, check_session, run_snippet
+
+GUIDE = blocks("docs/library.md")
+SECTIONS = list(dict.fromkeys(block.section for block in GUIDE))
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.fixture(scope="module")
+def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Give the module that the guide is about, from a folder that stays while its classes are in use."""
+    folder = tmp_path_factory.mktemp("guide")
+    write_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import website
+
+        yield website
+        del sys.modules["website"]
+
+
+def write_files(folder: Path) -> None:
+    for block in GUIDE:
+        if block.file:
+            (folder / block.file).write_text(block.text)
+
+
+@pytest.fixture
+def reader_s_kubeconfig(kubeconfig: Path, namespace: str, tmp_path: Path) -> Path:
+    """Give a kubeconfig whose namespace is the test's own, so that sections do not meet."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    for context in config["contexts"]:
+        context["context"]["namespace"] = namespace
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@asynccontextmanager
+async def reconciling(website: Any, kubeconfig: Path, namespace: str) -> AsyncIterator[dict[str, Any]]:
+    """Give what a snippet has at hand: a manager that runs, and the `ctx` and `key` of a call for a Website."""
+    called: asyncio.Future[tuple[Context, ResourceKey]] = asyncio.get_running_loop().create_future()
+
+    async def capture(ctx: Context, key: ResourceKey) -> None:
+        if not called.done():  # afterwards the object is the snippets'
+            await website.reconcile(ctx, key)
+            called.set_result((ctx, key))
+
+    home = yaml.safe_load(next(block.text for block in GUIDE if block.file == "home.yaml"))
+    home["metadata"]["namespace"] = namespace
+    manager = Manager(kubeconfig=kubeconfig)
+    manager.controller(Query(website.Website, namespace), capture, owns=[Query(website.ConfigMap, namespace)])
+    await manager.start()
+    try:
+        await manager.client.apply(website.Website.from_dict(home), force=True)
+        ctx, key = await asyncio.wait_for(called, 20)
+        await ctx.cache.caught_up(website.Website, key)
+        yield {"ctx": ctx, "key": key, "manager": manager}
+    finally:
+        await manager.stop()
+
+
+async def run_snippets(section: list[Block], names: dict[str, Any]) -> None:
+    for block, following in pairwise([*section, None]):
+        if block is None or block.language != "python" or block.file:
+            continue
+        printed = await run_snippet(block, names)
+        expected = following.text if following is not None and following.language == "text" else ""
+        assert printed == expected, f"the snippet at line {block.line}"
+
+
+async def install(kubeconfig: Path, *classes: type[Resource]) -> None:
+    client = Client(kubeconfig)
+    try:
+        await install_crds(client, *classes)
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+async def test_a_section_of_the_guide_does_what_it_says(
+    section: str,
+    website: Any,
+    reader_s_kubeconfig: Path,
+    namespace: str,
+    shell_env: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = [block for block in GUIDE if block.section == section]
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    write_files(folder)
+    await install(reader_s_kubeconfig, website.Website)
+    env = {**shell_env, "KUBECONFIG": str(reader_s_kubeconfig)}
+    for block in mine:
+        if block.language == "console":
+            await asyncio.to_thread(check_session, block.session, env, folder, tmp_path / "errors.log")
+    if any(block.language == "python" and not block.file for block in mine):
+        monkeypatch.setenv("KUBECONFIG", str(reader_s_kubeconfig))
+        async with reconciling(website, reader_s_kubeconfig, namespace) as names:
+            await run_snippets(mine, names)
+
+
+def test_each_file_of_the_guide_has_a_name_of_its_own() -> None:
+    names = [block.file for block in GUIDE if block.file]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    lost = []
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            lost.append(f"{target}#{anchor}")
+    assert lost == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link may name in a page, as GitHub makes it of a heading."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
