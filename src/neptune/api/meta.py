@@ -145,7 +145,12 @@ class OwnerReference(KubeModel):
 
 
 class ObjectMeta(KubeModel):
-    """Metadata that every stored object has (metav1.ObjectMeta)."""
+    """Metadata that every stored object has (metav1.ObjectMeta).
+
+    The server writes `uid`, `resource_version`, the timestamps and `generation`, which grows by one with each change of
+    the spec (of anything, where the kind has no status subresource). `deletion_timestamp` is when deletion was asked
+    for: the object stays until `finalizers` is empty; a pod ends within `deletion_grace_period_seconds` of it.
+    """
 
     name: str = ""
     generate_name: str = ""
@@ -164,7 +169,10 @@ class ObjectMeta(KubeModel):
 
 
 class ListMeta(KubeModel):
-    """Metadata of a list: the version it was read at, and where the next page starts (metav1.ListMeta)."""
+    """Metadata of a list: the version it was read at, and where the next page starts (metav1.ListMeta).
+
+    `remaining_item_count` is how many objects the further pages hold, where the server knows: not with selectors.
+    """
 
     resource_version: str = ""
     continue_: str = Field(default="", alias="continue")

@@ -129,7 +129,11 @@ class Informer(Generic[R]):
         return self._objects.get(key)
 
     def snapshots(self, *, index: str = "", value: str = "") -> Iterator[Snapshot[R]]:
-        """Return all objects, or those that an index has under `value`."""
+        """Return all objects, or those that an index has under `value`.
+
+        Raises:
+            NotWatched: there is no such index.
+        """
         if not index:
             # list() is one step for the interpreter: a reconciler in a thread may read while the loop writes.
             return iter(list(self._objects.values()))

@@ -76,6 +76,8 @@ class Context:
 
         Raises:
             TimeoutError: this call is past its deadline or was stopped: nothing more is carried out for it.
+            RuntimeError: this is the event loop itself, as in an `async def`, where waiting would stop it.
+            Exception: whatever the coroutine raised.
         """
         try:
             asyncio.get_running_loop()

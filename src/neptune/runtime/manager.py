@@ -64,7 +64,7 @@ class Manager:
     """Runs controllers over one shared cache.
 
     Args:
-        client: what to talk through; by default one is made, and closed in the end.
+        client: what to talk through; by default one is made, and closed in the end. `run` closes a given one too.
         kubeconfig: for the client that is made; by default found as kubectl would, or in a pod.
         listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
         clock: the time, for tests.
@@ -106,6 +106,7 @@ class Manager:
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
+        self._begun = False
         self._serving: asyncio.Task[None] | None = None
 
     def controller(  # noqa: PLR0913  # the library's one entry; all but the first two have a name at the call
@@ -123,13 +124,30 @@ class Manager:
     ) -> None:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
-        The arguments are those of `Controller`. Two controllers of one kind share its cache and need a `name` each.
+        Two controllers of one kind share its cache and need a `name` each.
+
+        Args:
+            reconcile: an `async def`, a plain `def`, or a Finalizer; `Controller` says what its outcomes mean.
+            name: in logs, metrics and events; by default the kind's plural and group.
+            workers: how many keys are worked on at a time, 1 or more.
+            predicates: a change of an object of `cls` is worth a call only if all of them say so.
+            owns: kinds whose objects have one of `cls` as their controller; a change of one calls for its owner.
+            watches: kinds with a function that gives, for one of their objects, the keys that a change of it calls for.
+            sources: what names keys besides.
+            timeout_seconds: the deadline of one call, more than 0.
 
         Raises:
-            ValueError: there is a controller of that name.
+            ValueError: there is a controller of that name, or a number is out of bounds.
+            TypeError: `reconcile` cannot be called.
+            RuntimeError: the manager has started.
         """
         query = as_query(cls)
         name = name or controller_name(query)
+        self._refuse_once_begun(f"controller {name}")
+        if not callable(reconcile):
+            raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
+        if workers < 1 or timeout_seconds <= 0:
+            raise ValueError(f"controller {name}: workers={workers} must be 1 or more, {timeout_seconds=} more than 0")
         if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
@@ -157,7 +175,11 @@ class Manager:
         """Run an async function, or an object with `async run()`, from when the caches are synced until the stop.
 
         With leader election it runs on the leader alone, and from when that leads.
+
+        Raises:
+            RuntimeError: the manager has started.
         """
+        self._refuse_once_begun("a runnable")
         run = runnable if callable(runnable) else runnable.run
         self._runnables.append((getattr(runnable, "__qualname__", type(runnable).__qualname__), run))
 
@@ -183,7 +205,10 @@ class Manager:
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, stop)
-        await self.serve()
+        try:
+            await self.serve()
+        finally:
+            await self.client.close()  # a given one too: it belongs to this loop, which ends
 
     async def start(self) -> None:
         """Start in the running loop and return once the workers work.
@@ -221,8 +246,11 @@ class Manager:
         Raises:
             SettingsError: there is no usable kubeconfig.
             LeadershipLost: another replica leads now or soon. All work was stopped.
+            RuntimeError: it was started before.
             Exception: whatever a runnable raised.
         """
+        self._refuse_once_begun("a second start")
+        self._begun = True
         loop = asyncio.get_running_loop()
         recorder = EventRecorder(self.client, self._clock, self.metrics, loop)
         controllers: list[Controller[Any]] = []
@@ -250,6 +278,10 @@ class Manager:
                 await self._first_of(None, parts)
         finally:
             await self._stop(controllers, recorder, parts)
+
+    def _refuse_once_begun(self, what: str) -> None:
+        if self._begun:
+            raise RuntimeError(f"{what} comes too late: this manager has started, and is run once; make another one")
 
     def _context(self, recorder: EventRecorder, name: str) -> Context:
         loop = asyncio.get_running_loop()

@@ -62,7 +62,10 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[R]):
-    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10."""
+    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10.
+
+    `version` is its resource version, `generation` that of its spec; 0 for kinds that have none.
+    """
 
     cls: type[R]
     key: ResourceKey

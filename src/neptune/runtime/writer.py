@@ -73,6 +73,7 @@ class Writer:
 
         Raises:
             Conflict: it changed since it was read.
+            TypeError: only the metadata is here (a PartialObjectMetadata).
         """
         refuse_partial(type(obj))
         if not self._part(obj.merge_patch()):

@@ -76,7 +76,7 @@ Fault = Refuse | WatchError | Cut | Stall
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that came, with the loop's time in seconds; also when a fault answered it."""
+    """A request that came; also when a fault answered it. `at` is when, in seconds of the event loop's clock."""
 
     verb: Verb
     path: str

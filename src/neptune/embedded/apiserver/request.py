@@ -56,7 +56,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: a JSON object that the reader must not modify, or plain text; `warnings` go into Warning headers."""
+    """An answer: a JSON object that the reader must not modify, or plain text.
+
+    `code` is the HTTP status; `warnings` go into Warning headers.
+    """
 
     code: int
     body: Object | str
