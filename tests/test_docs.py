@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,9 +18,11 @@ import yaml
 from neptune.api import Resource, ResourceKey
 from neptune.runtime import Client, Context, Manager, Query
 from neptune.testing.crds import install_crds
+from neptune.testing.processes import free_port
 from tests.support.pages import ROOT, Block, blocks, check_session, run_snippet
 
-GUIDE = blocks("docs/library.md")
+#: They build on each other's files.
+GUIDE = [*blocks("docs/library.md"), *blocks("docs/coming-from.md")]
 SECTIONS = list(dict.fromkeys(block.section for block in GUIDE))
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -31,9 +34,7 @@ def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     write_files(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        import website
-
-        yield website
+        yield importlib.import_module("website")
         del sys.modules["website"]
 
 
@@ -103,26 +104,35 @@ async def test_a_section_of_the_guide_does_what_it_says(
     namespace: str,
     shell_env: dict[str, str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if section == "Testing":
+        request.getfixturevalue("binaries")  # the reader's tests start a control plane of their own
     mine = [block for block in GUIDE if block.section == section]
     folder = tmp_path / "reader"
     folder.mkdir()
     write_files(folder)
     await install(reader_s_kubeconfig, website.Website)
-    env = {**shell_env, "KUBECONFIG": str(reader_s_kubeconfig)}
+    env = {**shell_env, "KUBECONFIG": str(reader_s_kubeconfig), "PORT": str(free_port())}
     for block in mine:
         if block.language == "console":
             await asyncio.to_thread(check_session, block.session, env, folder, tmp_path / "errors.log")
     if any(block.language == "python" and not block.file for block in mine):
-        monkeypatch.setenv("KUBECONFIG", str(reader_s_kubeconfig))
+        request.getfixturevalue("monkeypatch").setenv("KUBECONFIG", str(reader_s_kubeconfig))
         async with reconciling(website, reader_s_kubeconfig, namespace) as names:
             await run_snippets(mine, names)
 
 
-def test_each_file_of_the_guide_has_a_name_of_its_own() -> None:
-    names = [block.file for block in GUIDE if block.file]
-    assert len(names) == len(set(names))
+def test_each_file_and_section_of_the_guides_has_a_name_of_its_own() -> None:
+    files = [block.file for block in GUIDE if block.file]
+    assert len(files) == len(set(files))
+    headings = [heading for page in ("library", "coming-from") for heading in headings_of(ROOT / "docs" / f"{page}.md")]
+    assert len(headings) == len(set(headings))
+
+
+@pytest.mark.parametrize("file", [block.file for block in GUIDE if block.file.endswith(".py")])
+def test_programs_of_the_guides_are_python(file: str) -> None:
+    compile(next(block.text for block in GUIDE if block.file == file), file, "exec")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -138,5 +148,8 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return what a link may name in a page, as GitHub makes it of a heading."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings_of(page)}
+
+
+def headings_of(page: Path) -> list[str]:
+    return re.findall(r"^#+ (.+)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text()), re.MULTILINE)

@@ -22,8 +22,12 @@ import pytest
 #: They list their names in `__all__`.
 PACKAGES = ["neptune.api", "neptune.runtime", "neptune.transport"]
 LISTS = [
-    *PACKAGES, "neptune.transport.mqtt", "neptune.embedded.broker", "neptune.embedded.apiserver", "neptune.edge.formats",
-]  # fmt: skip
+    *PACKAGES,
+    "neptune.transport.mqtt",
+    "neptune.embedded.broker",
+    "neptune.embedded.apiserver",
+    "neptune.edge.formats",
+]
 #: Users import these by their full path; what is public is defined in them.
 MODULES = [
     "neptune.api.core", "neptune.transport.memory", "neptune.embedded.apiserver.http",
@@ -47,7 +51,7 @@ class Described:
     @cached_property
     def numbers(self) -> set[str]:
         """Parameters and fields that hold a number and have no description of their own."""
-        hints = {}
+        hints: dict[str, Any] = {}
         for function in self.functions:
             hints |= function.__annotations__
         if inspect.isclass(self.value):

@@ -198,7 +198,7 @@ async def nothing(ctx: Context, key: ResourceKey) -> None: ...
 
 
 async def test_what_comes_after_the_start_is_refused_and_not_forgotten(tmp_path: Path) -> None:
-    manager = Manager(kubeconfig=write_kubeconfig(tmp_path, "http://127.0.0.1:1"))
+    manager = Manager(kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1"))
     await manager.start()
     with pytest.raises(RuntimeError, match=r"controller widgets\.example\.com comes too late"):
         manager.controller(Widget, nothing)

@@ -44,8 +44,8 @@ class Client(Writer):
     """Reads and writes objects of one API server. Nothing is opened before the first request. For one event loop.
 
     Each method that asks the server raises an ApiError when that refuses or does not answer in time, a SettingsError
-    when there is no usable kubeconfig, and a ValueError for a key without a name, or without the namespace that the kind
-    needs. Each names below only what it adds.
+    when there is no usable kubeconfig, and a ValueError for a key without a name, or without a namespace where the kind
+    needs one. Each names below only what it adds.
 
     Args:
         kubeconfig: its path; by default found as `access.load_access` says.
