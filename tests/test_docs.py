@@ -73,7 +73,9 @@ async def reconciling(website: Any, kubeconfig: Path, namespace: str) -> AsyncIt
     try:
         await manager.client.apply(website.Website.from_dict(home), force=True)
         ctx, key = await asyncio.wait_for(called, 20)
-        await ctx.cache.caught_up(website.Website, key)
+        async with asyncio.timeout(20):
+            while ctx.cache.get(website.Website, key).status.size is None:  # noqa: ASYNC110  # nothing tells a reader
+                await asyncio.sleep(0.02)
         yield {"ctx": ctx, "key": key, "manager": manager}
     finally:
         await manager.stop()
