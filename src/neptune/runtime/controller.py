@@ -278,6 +278,14 @@ def controller_name(query: Query[Any]) -> str:
     return describe(query.cls)
 
 
+def refuse_idle(name: str, reconcile: Reconcile, workers: int, timeout_seconds: float) -> None:
+    """Raise a TypeError or ValueError for a controller that could never do anything."""
+    if not callable(reconcile):
+        raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
+    if workers < 1 or timeout_seconds <= 0:
+        raise ValueError(f"controller {name}: {workers=} must be 1 or more, and {timeout_seconds=} more than 0")
+
+
 def _is_async(function: Reconcile) -> bool:
     # The second: an object whose `__call__` is an async def.
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

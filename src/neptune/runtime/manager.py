@@ -31,6 +31,7 @@ from neptune.runtime.controller import (
     as_query,
     controller_name,
     reconciling,
+    refuse_idle,
     watch,
 )
 from neptune.runtime.events import EventRecorder, Events
@@ -124,30 +125,18 @@ class Manager:
     ) -> None:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
-        Two controllers of one kind share its cache and need a `name` each.
-
-        Args:
-            reconcile: an `async def`, a plain `def`, or a Finalizer; `Controller` says what its outcomes mean.
-            name: in logs, metrics and events; by default the kind's plural and group.
-            workers: how many keys are worked on at a time, 1 or more.
-            predicates: a change of an object of `cls` is worth a call only if all of them say so.
-            owns: kinds whose objects have one of `cls` as their controller; a change of one calls for its owner.
-            watches: kinds with a function that gives, for one of their objects, the keys that a change of it calls for.
-            sources: what names keys besides.
-            timeout_seconds: the deadline of one call, more than 0.
+        The arguments are those of `Controller`: `workers` keys are worked on at a time, `timeout_seconds` is the deadline
+        of a call. Two controllers of one kind share its cache and need a `name` each.
 
         Raises:
-            ValueError: there is a controller of that name, or a number is out of bounds.
+            ValueError: there is a controller of that name, `workers` is below 1, or `timeout_seconds` not above 0.
             TypeError: `reconcile` cannot be called.
             RuntimeError: the manager has started.
         """
         query = as_query(cls)
         name = name or controller_name(query)
         self._refuse_once_begun(f"controller {name}")
-        if not callable(reconcile):
-            raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
-        if workers < 1 or timeout_seconds <= 0:
-            raise ValueError(f"controller {name}: workers={workers} must be 1 or more, {timeout_seconds=} more than 0")
+        refuse_idle(name, reconcile, workers, timeout_seconds)
         if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
