@@ -74,7 +74,7 @@ async def reconciling(website: Any, kubeconfig: Path, namespace: str) -> AsyncIt
         await manager.client.apply(website.Website.from_dict(home), force=True)
         ctx, key = await asyncio.wait_for(called, 20)
         async with asyncio.timeout(20):
-            while ctx.cache.get(website.Website, key).status.size is None:  # noqa: ASYNC110  # nothing tells a reader
+            while not ((site := ctx.cache.get(website.Website, key)) and site.status.size):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         yield {"ctx": ctx, "key": key, "manager": manager}
     finally:

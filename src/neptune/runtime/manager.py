@@ -125,8 +125,8 @@ class Manager:
     ) -> None:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
-        The arguments are those of `Controller`: `workers` keys are worked on at a time, `timeout_seconds` is the deadline
-        of a call. Two controllers of one kind share its cache and need a `name` each.
+        The arguments are those of `Controller`: `workers` keys are worked on at a time, `timeout_seconds` is the
+        deadline of a call. Two controllers of one kind share its cache and need a `name` each.
 
         Raises:
             ValueError: there is a controller of that name, `workers` is below 1, or `timeout_seconds` not above 0.
