@@ -120,7 +120,7 @@ def namespace(kubeconfig: Path) -> str:
 
 
 @pytest.fixture
-def shell_env(kubeconfig: Path) -> dict[str, str]:
+def shell_env(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
     """Give the environment of a shell whose user has a cluster and the commands."""
     executable = find_kubectl(os.environ)
     if executable is None:
@@ -129,7 +129,8 @@ def shell_env(kubeconfig: Path) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(executable.parent), os.environ["PATH"]]),
         "KUBECONFIG": str(kubeconfig),
-        "KUBECACHEDIR": str(kubeconfig.parent / "cache"),
+        # Of its own: what an earlier test made kubectl discover may be gone.
+        "KUBECACHEDIR": str(tmp_path / "cache"),
         "PYTHONUNBUFFERED": "1",
     }
 
