@@ -26,6 +26,7 @@ SETTINGS = (
     Setting("leader-elect", "of several controllers let one work, the others stand by", False, yes_or_no, "BOOL"),
     Setting("lease", "[NAMESPACE/]NAME of the Lease that they compete for; the namespace of the pod by default",
             "neptune-cloud-controller", metavar="LEASE"),
+    Setting("lease-seconds", "how long a leader that died goes unnoticed", 15, whole(5, 3600), "SECONDS"),
     *LOGGING,
 )  # fmt: skip
 PROGRAM = Program(
@@ -51,8 +52,12 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
 
     # A broker ends the connection of an earlier client of the same id: two processes that shared one would fight.
     client_id = values["client-id"] or f"neptune-cloud-{socket.gethostname()}-{secrets.token_hex(4)}"
-    namespace, _, name = values["lease"].rpartition("/")
-    election = LeaderElection(name, namespace) if values["leader-elect"] else None
+    election = None
+    if values["leader-elect"]:
+        namespace, _, name = values["lease"].rpartition("/")
+        lasts = values["lease-seconds"]
+        # In the proportions of Kubernetes' own parts: 15, 10 and 2 seconds.
+        election = LeaderElection(name, namespace, lasts, renew_seconds=lasts * 2 / 3, retry_seconds=lasts * 2 / 15)
     transport = broker.transport(values, client_id)
     client = Client(values["kubeconfig"], context=values["context"])
     controller = CloudController(
