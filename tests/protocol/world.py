@@ -49,6 +49,10 @@ class Api:
     #: What the upstream of one cloud process knows: who wrote last, and the epoch and number of the report.
     newest: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
 
+    def copy(self) -> Api:
+        """Return what a backup would hold."""
+        return Api(dict(self.objects), dict(self.written))
+
     def of(self, name: str) -> list[DesiredObject]:
         return [item for owner, item in self.objects.values() if owner == name]
 
@@ -65,7 +69,7 @@ class Api:
         if item.generation != report.observed_generation:
             return messages.CONFLICT
         writer, order = self.newest.get(report.uid, ("", (0, 0)))
-        if writer != name or order < (epoch, report.seq):
+        if writer != name or order <= (epoch, report.seq):
             self.newest[report.uid] = (name, (epoch, report.seq))
             self.written[report.uid] = (name, replace(report, seq=0))
         return messages.OK
@@ -81,6 +85,8 @@ class World:
         #: Messages that reached the broker.
         self.sent = 0
         self._copies = copies
+        self.deposed: cloud.CloudLink | None = None
+        self.backup: Api | None = None
         self.api = Api()
         self._numbers = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -184,6 +190,42 @@ class World:
         self.api.newest.clear()
         self.connect(CLOUD)
         self._later(self.rng.uniform(0, 5), partial(self._get_ready, fresh))
+
+    def depose_cloud(self) -> None:
+        """Let another cloud take over from one that only sleeps: it knows what there was, and it may wake."""
+        past = self.api.copy()
+        self.deposed = cloud.CloudLink(
+            self.cloud.epoch, TOPICS, LiveInventory(past.of, past.statuses_of), is_ready=True, _seq=10**6
+        )
+        self.restart_cloud(keep_epoch=False)
+
+    def let_the_deposed_cloud_speak(self) -> None:
+        """Let it say what it was about to say when it fell asleep, and answer whatever it is asked for a moment."""
+        if self.deposed is None:
+            return
+        for name in NODES:
+            known = self.deposed.inventory.desired(name).entries()
+            objects = [item for uid in known if (item := self.deposed.inventory.object(name, uid))]
+            gone = [item.uid for item in self.api.of(name) if item.uid not in known]
+            self._carry_out_cloud([*self.deposed.push(name, objects, gone, 0), *self.deposed.announce(1, 0)])
+            self._carry_out_cloud([*self.deposed.settle(name, [self._lie(name, item.uid) for item in objects], 0)])
+
+    def _lie(self, name: str, uid: str) -> Verdict:
+        link = self.agents[name].link
+        return Verdict(uid, link.epoch, 10**9, messages.OK)
+
+    def back_up(self) -> None:
+        """Keep what the API server has."""
+        self.backup = self.api.copy()
+
+    def restore(self) -> None:
+        """Take the API server back to the last backup, under a cloud that goes on."""
+        if self.backup is not None:
+            uids = {*self.api.objects, *self.backup.objects}
+            self.api.objects, self.api.written = dict(self.backup.objects), dict(self.backup.written)
+            for name in NODES:
+                mine = {item.uid: item for item in self.api.of(name)}
+                self._carry_out_cloud([*self.cloud.push(name, mine.values(), sorted(uids - mine.keys()), 0)])
 
     def _get_ready(self, fresh: cloud.CloudLink) -> None:
         fresh.is_ready = True
