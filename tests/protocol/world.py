@@ -83,7 +83,7 @@ class World:
         self.now = 0.0
         self.is_faulty = True
         #: Messages that reached the broker.
-        self.sent = 0
+        self.messages: list[Message] = []
         self._copies = copies
         self.deposed: cloud.CloudLink | None = None
         self.backup: Api | None = None
@@ -131,7 +131,7 @@ class World:
             return
         if message.retain:
             self._retained[message.topic] = message
-        self.sent += 1
+        self.messages.append(message)
         copies = self.rng.choice(self._copies) if self.is_faulty else 1
         for _ in range(copies):
             delay = self.rng.choice((0.0, 0.1, 5.0)) * self.rng.random() if self.is_faulty else 0.01
@@ -182,10 +182,10 @@ class World:
     def _new_cloud(self, epoch: int) -> cloud.CloudLink:
         return cloud.CloudLink(epoch, TOPICS, LiveInventory(self.api.of, self.api.statuses_of), is_ready=True)
 
-    def restart_cloud(self, *, keep_epoch: bool) -> None:
-        """Kill the cloud; the new process answers once its cache is complete. A clock may give it the old epoch."""
+    def restart_cloud(self, *, keep_epoch: bool = False, epoch: int | None = None) -> None:
+        """Kill the cloud; the new process answers once its cache is complete. A clock may give it an old epoch."""
         self.disconnect(CLOUD)
-        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else next(self._numbers))
+        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else epoch or next(self._numbers))
         fresh.is_ready = False
         self.api.newest.clear()
         self.connect(CLOUD)
@@ -267,10 +267,10 @@ class World:
         desired = DesiredState(records)
         return node.NodeLink(name, next(self._numbers), TOPICS, Random(self.rng.random()), desired=desired)  # noqa: S311
 
-    def restart_node(self, name: str, *, keep: bool) -> None:
-        """Kill an agent; what it kept on disk is there again, or the disk is new."""
+    def restart_node(self, name: str, *, keep: bool, disk: Agent | None = None) -> None:
+        """Kill an agent; what it kept on disk is there again, or the disk is new, or one that was copied before."""
         self.disconnect(name)
-        old = self.agents[name]
+        old = disk or self.agents[name]
         self.agents[name] = agent = Agent(name, self._new_link(name, dict(old.link.desired.records) if keep else {}))
         if keep:
             agent.counted = dict(old.counted)
