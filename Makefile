@@ -53,6 +53,7 @@ bench: envtest peers
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.failing_watch
+	$(BIN)/python -m benchmarks.link_bytes
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from neptune.api import Dataset
-from neptune.controllers.app import CloudController
+from neptune.controllers.app import EPOCHS_PER_TERM, CloudController, epoch_of
 from neptune.controllers.dataset import downstream
 from neptune.errors import SettingsError
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import DEFAULT_PREFIX
-from neptune.runtime import Client
+from neptune.runtime import Client, LeaderElection
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, condition, controller, counted
 from tests.controllers.nodes import Node, Still, Time, Voice, eventually, transport
@@ -33,8 +33,10 @@ async def test_a_dataset_is_pushed_counted_and_shown(cluster: Cluster, broker: B
                 made.metadata.uid,
                 1,
                 {"url": "/data/a.txt", "format": "txt", "nodeName": "edge0"},
+                node.pushed[0].hash,
             )
         ]
+        assert node.pushed[0].hash
         assert (dataset.status.revision, dataset.status.observed_generation) == (1, 1)
         assert condition(dataset, "Synced") == ("True", "Stored")
         assert condition(dataset, "NodeOnline") == ("True", "NodeOnline")
@@ -80,10 +82,11 @@ async def test_a_cloud_that_starts_anew_writes_nothing_where_nothing_changed(
             ]
             await eventually(lambda: len(node.link.outbox) == 0)
         settled = len(node.verdicts)
-        async with controller(cluster, broker):
-            await eventually(lambda: len(node.verdicts) > settled)
+        async with controller(cluster, broker) as cloud:
+            await eventually(lambda: node.link.desired.epoch == cloud.link.core.epoch and node.link.live)
             for dataset in before:
                 await cluster.stays(dataset, seconds=0.5)
+        assert len(node.verdicts) == settled, "the digests were equal, so nothing was said again"
 
 
 async def test_a_cloud_that_starts_before_its_broker_answers_does_not_cry_wolf(
@@ -159,3 +162,24 @@ async def test_a_link_that_fails_ends_the_controller_with_its_error(
         await node.birth()
         with pytest.raises(ZeroDivisionError):
             await serving
+
+
+async def test_each_leadership_has_a_higher_epoch_than_those_before(cluster: Cluster, broker: BrokerCore) -> None:
+    epochs = []
+    election = LeaderElection("cloud", cluster.namespace)
+    async with Node(broker, "edge0") as node:
+        for number in range(3):
+            async with controller(cluster, broker, election=election) as cloud:
+                if not number:
+                    await cluster.create()
+                await cluster.until(counted(3))
+                epochs.append(cloud.link.core.epoch)
+                await eventually(lambda: node.link.cloud_epoch == epochs[-1])
+    assert [epoch // EPOCHS_PER_TERM for epoch in epochs] == [1, 2, 3]
+    assert epochs == sorted(set(epochs))
+
+
+def test_epoch_of_a_term_is_above_all_that_the_one_before_can_have_raised_itself_to() -> None:
+    for now_ms in (0, 1_767_225_600_000):
+        assert epoch_of(1, 0) > epoch_of(0, now_ms)
+    assert epoch_of(0, 5) != epoch_of(0, 6)

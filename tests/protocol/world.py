@@ -17,10 +17,12 @@ from random import Random
 from neptune.protocol import cloud, messages, node
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
+from neptune.protocol.digest import spec_hash
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import TO_CLOUD, Topics
 from neptune.transport import Message, Received
 from tests.protocol.samples import a_report
+from tests.support.inventory import LiveInventory
 
 TOPICS = Topics()
 NODES = ("edge0", "edge1")
@@ -47,8 +49,15 @@ class Api:
     #: What the upstream of one cloud process knows: who wrote last, and the epoch and number of the report.
     newest: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
 
+    def copy(self) -> Api:
+        """Return what a backup would hold."""
+        return Api(dict(self.objects), dict(self.written))
+
     def of(self, name: str) -> list[DesiredObject]:
         return [item for owner, item in self.objects.values() if owner == name]
+
+    def statuses_of(self, name: str) -> list[StatusReport]:
+        return [report for uid, (_, report) in self.written.items() if self.objects.get(uid, ("", None))[0] == name]
 
     def write(self, name: str, epoch: int, report: StatusReport) -> int:
         """Write a report unless the object is gone, another's or of another generation; return the verdict's code."""
@@ -60,7 +69,7 @@ class Api:
         if item.generation != report.observed_generation:
             return messages.CONFLICT
         writer, order = self.newest.get(report.uid, ("", (0, 0)))
-        if writer != name or order < (epoch, report.seq):
+        if writer != name or order <= (epoch, report.seq):
             self.newest[report.uid] = (name, (epoch, report.seq))
             self.written[report.uid] = (name, replace(report, seq=0))
         return messages.OK
@@ -74,8 +83,10 @@ class World:
         self.now = 0.0
         self.is_faulty = True
         #: Messages that reached the broker.
-        self.sent = 0
+        self.messages: list[Message] = []
         self._copies = copies
+        self.deposed: cloud.CloudLink | None = None
+        self.backup: Api | None = None
         self.api = Api()
         self._numbers = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -120,7 +131,7 @@ class World:
             return
         if message.retain:
             self._retained[message.topic] = message
-        self.sent += 1
+        self.messages.append(message)
         copies = self.rng.choice(self._copies) if self.is_faulty else 1
         for _ in range(copies):
             delay = self.rng.choice((0.0, 0.1, 5.0)) * self.rng.random() if self.is_faulty else 0.01
@@ -169,16 +180,52 @@ class World:
     # The cloud
 
     def _new_cloud(self, epoch: int) -> cloud.CloudLink:
-        return cloud.CloudLink(epoch, TOPICS, self.api.of, is_ready=True)
+        return cloud.CloudLink(epoch, TOPICS, LiveInventory(self.api.of, self.api.statuses_of), is_ready=True)
 
-    def restart_cloud(self, *, keep_epoch: bool) -> None:
-        """Kill the cloud; the new process answers once its cache is complete. A clock may give it the old epoch."""
+    def restart_cloud(self, *, keep_epoch: bool = False, epoch: int | None = None) -> None:
+        """Kill the cloud; the new process answers once its cache is complete. A clock may give it an old epoch."""
         self.disconnect(CLOUD)
-        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else next(self._numbers))
+        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else epoch or next(self._numbers))
         fresh.is_ready = False
         self.api.newest.clear()
         self.connect(CLOUD)
         self._later(self.rng.uniform(0, 5), partial(self._get_ready, fresh))
+
+    def depose_cloud(self) -> None:
+        """Let another cloud take over from one that only sleeps: it knows what there was, and it may wake."""
+        past = self.api.copy()
+        self.deposed = cloud.CloudLink(
+            self.cloud.epoch, TOPICS, LiveInventory(past.of, past.statuses_of), is_ready=True, _seq=10**6
+        )
+        self.restart_cloud(keep_epoch=False)
+
+    def let_the_deposed_cloud_speak(self) -> None:
+        """Let it say what it was about to say when it fell asleep, and answer whatever it is asked for a moment."""
+        if self.deposed is None:
+            return
+        for name in NODES:
+            known = self.deposed.inventory.desired(name).entries()
+            objects = [item for uid in known if (item := self.deposed.inventory.object(name, uid))]
+            gone = [item.uid for item in self.api.of(name) if item.uid not in known]
+            self._carry_out_cloud([*self.deposed.push(name, objects, gone, 0), *self.deposed.announce(1, 0)])
+            self._carry_out_cloud([*self.deposed.settle(name, [self._lie(name, item.uid) for item in objects], 0)])
+
+    def _lie(self, name: str, uid: str) -> Verdict:
+        link = self.agents[name].link
+        return Verdict(uid, link.epoch, 10**9, messages.OK)
+
+    def back_up(self) -> None:
+        """Keep what the API server has."""
+        self.backup = self.api.copy()
+
+    def restore(self) -> None:
+        """Take the API server back to the last backup, under a cloud that goes on."""
+        if self.backup is not None:
+            uids = {*self.api.objects, *self.backup.objects}
+            self.api.objects, self.api.written = dict(self.backup.objects), dict(self.backup.written)
+            for name in NODES:
+                mine = {item.uid: item for item in self.api.of(name)}
+                self._carry_out_cloud([*self.cloud.push(name, mine.values(), sorted(uids - mine.keys()), 0)])
 
     def _get_ready(self, fresh: cloud.CloudLink) -> None:
         fresh.is_ready = True
@@ -207,7 +254,8 @@ class World:
         before, item = self.api.objects.pop(uid, ("", None))
         if owner is not None:
             generation = item.generation + 1 if item is not None else 1
-            item = DesiredObject("Dataset", "default", uid, uid, generation, {"url": url, "format": "txt"})
+            spec = {"url": url, "format": "txt"}
+            item = DesiredObject("Dataset", "default", uid, uid, generation, spec, spec_hash(spec))
             self.api.objects[uid] = (owner, item)
             self._carry_out_cloud([*self.cloud.push(owner, [item], [], 0)])
         if before not in ("", owner):
@@ -219,15 +267,15 @@ class World:
         desired = DesiredState(records)
         return node.NodeLink(name, next(self._numbers), TOPICS, Random(self.rng.random()), desired=desired)  # noqa: S311
 
-    def restart_node(self, name: str, *, keep: bool) -> None:
-        """Kill an agent; what it kept on disk is there again, or the disk is new."""
+    def restart_node(self, name: str, *, keep: bool, disk: Agent | None = None) -> None:
+        """Kill an agent; what it kept on disk is there again, or the disk is new, or one that was copied before."""
         self.disconnect(name)
-        old = self.agents[name]
+        old = disk or self.agents[name]
         self.agents[name] = agent = Agent(name, self._new_link(name, dict(old.link.desired.records) if keep else {}))
         if keep:
             agent.counted = dict(old.counted)
             for report in agent.counted.values():
-                agent.link.outbox.put(report)
+                agent.link.outbox.remember(report)
         self.connect(name)
 
     def count(self, name: str, uid: str) -> None:

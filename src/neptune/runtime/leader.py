@@ -107,6 +107,11 @@ class Candidate:
         return self._lease.spec.holder_identity if self._lease else ""
 
     @property
+    def term(self) -> int:
+        """The number of leaderships before the one that was last seen (leaseTransitions)."""
+        return self._lease.spec.lease_transitions if self._lease else 0
+
+    @property
     def knows_version(self) -> bool:
         """Whether the lease that was last seen is this replica's, so that renewing needs no read first."""
         return self.leads_until is not None and self.holder == self.identity
@@ -148,14 +153,13 @@ class Candidate:
 
     def given_back(self, wall: datetime) -> Lease:
         """Return the lease to write when work has ended: without a holder, for anybody to take at once."""
-        transitions = self._lease.spec.lease_transitions if self._lease else 0
         return self._with(
             LeaseSpec(
                 holder_identity="",
                 lease_duration_seconds=1,
                 acquire_time=wall,
                 renew_time=wall,
-                lease_transitions=transitions,
+                lease_transitions=self.term,
             )
         )
 
@@ -186,6 +190,14 @@ class LeaderElector:
     def stop_seconds(self) -> float:
         """How long work may take to stop after the leadership was lost."""
         return self._settings.lease_seconds - self._settings.renew_seconds
+
+    @property
+    def term(self) -> int:
+        """How often the lease had changed hands when this replica took it: each leadership has a higher number.
+
+        Not beyond the Lease: it counts from 0 again where somebody deletes it.
+        """
+        return self._core.term
 
     async def acquire(self) -> None:
         """Return once this replica leads; for as long as another does, or the server is away."""

@@ -329,6 +329,11 @@ class Manager:
             parts.start("workers", controller.run(), controller.name)
 
     @property
+    def term(self) -> int | None:
+        """The number of this leadership, higher than that of every earlier one; None without leader election."""
+        return self._elector.term if self._elector else None
+
+    @property
     def probe_port(self) -> int | None:
         """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
         return self._probes.port if self._probes else None
