@@ -9,6 +9,7 @@ Neighbours: `cli.cloud_controller` makes the client and the transport and calls 
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 from neptune.api import Dataset
 from neptune.clock import Clock
@@ -31,6 +32,7 @@ class CloudController:
         topic_prefix: where topics begin, as the nodes have it.
         workers: reconciles of each direction that run at a time.
         listen: `HOST:PORT` of probes and metrics; empty for none.
+        rng: what spreads retries, for simulation.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class CloudController:
         namespace: str = "",
         workers: int,
         listen: str = "",
+        rng: Random | None = None,
     ) -> None:
-        self.manager = Manager(client, clock=clock, listen=listen)
+        self.manager = Manager(client, clock=clock, listen=listen, rng=rng)
         cache = self.manager.cache
         cache.watch(Dataset, namespace)
         cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])

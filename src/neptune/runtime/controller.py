@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from random import Random
 from types import FrameType
 from typing import Any, Generic
 
@@ -48,6 +49,7 @@ class Controller(Generic[R]):
         workers: how many keys are worked on at a time.
         timeout_seconds: the deadline of one call. An `async def` is cancelled then. A thread cannot be: its next
             `ctx.wait` fails, and its key stays with it until it returns.
+        rng: spreads the retries; for simulation.
     """
 
     context: Context
@@ -61,6 +63,7 @@ class Controller(Generic[R]):
     watches: Mapping[type[Resource] | Query[Any], Mapper] = field(default_factory=dict)
     sources: Sequence[Source] = ()
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    rng: Random | None = None
     queue: Waiting[ResourceKey] = field(init=False)
     _series: ControllerMetrics = field(init=False)
     _in_threads: bool = field(init=False)
@@ -70,7 +73,7 @@ class Controller(Generic[R]):
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
         self._series = self.metrics.of(self.name, self.workers)
-        self.queue = Waiting(WorkQueue(), self.context.clock, self._series)
+        self.queue = Waiting(WorkQueue(self.rng), self.context.clock, self._series)
         self._in_threads = not _is_async(self.reconcile)
         cache = self.context.cache
         informer = watch(cache, self.query)

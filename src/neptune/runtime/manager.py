@@ -16,6 +16,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from random import Random
 from typing import Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource
@@ -42,7 +43,7 @@ from neptune.runtime.predicates import Test
 from neptune.runtime.query import Query
 from neptune.runtime.server import Check, ProbeServer
 from neptune.runtime.sources import Source
-from neptune.runtime.watchdog import Watchdog
+from neptune.runtime.watchdog import BLOCKED_SECONDS, Watchdog
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
 STOP_SECONDS = 30.0
@@ -71,6 +72,7 @@ class Manager:
         stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
         leader_election: of several replicas let one work. The caches of the others are warm and their `/readyz` is
             good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
+        rng: what spreads retries and watches, for simulation.
 
     Raises:
         SettingsError: there is no namespace for the lease, or `listen` makes no sense.
@@ -85,12 +87,16 @@ class Manager:
         clock: Clock | None = None,
         stop_seconds: float = STOP_SECONDS,
         leader_election: LeaderElection | None = None,
+        rng: Random | None = None,
     ) -> None:
         self._owns_client = client is None
         self.client = client or Client(kubeconfig)
         self._clock = clock or SystemClock()
         #: What the controllers read. Declare further kinds and indexes here.
-        self.cache = Cache(self.client, self._clock)
+        self.cache = Cache(self.client, self._clock, rng)
+        self._rng = rng
+        #: After so many seconds a blocked event loop is named in the log; None for no watch over it.
+        self.blocked_seconds: float | None = BLOCKED_SECONDS
         self.metrics = Metrics()
         #: Named conditions of `/readyz`; add your own.
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
@@ -151,6 +157,7 @@ class Manager:
             watches=watches,
             sources=sources,
             timeout_seconds=timeout_seconds,
+            rng=self._rng,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
@@ -240,7 +247,9 @@ class Manager:
             if self._probes:
                 await self._probes.start()
             parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
-            parts["caches"].append(loop.create_task(Watchdog(reconciling).run(), name="watchdog"))
+            if self.blocked_seconds is not None:
+                watchdog = Watchdog(reconciling, self.blocked_seconds)
+                parts["caches"].append(loop.create_task(watchdog.run(), name="watchdog"))
             parts["events"].append(loop.create_task(recorder.run(), name="events"))
             synced = loop.create_task(self.cache.wait_synced(), name="first lists")
             if await self._first_of(synced, parts) and await self._lead(controllers, parts):
