@@ -83,12 +83,16 @@ class ApiServer:
         """Return the objects of now, for `restore`."""
         return self._store.snapshot()
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def skip(self, revisions: int) -> None:
+        """Count revisions that nobody sees, as in a busy cluster those of other resources' writes are."""
+        self._store.skip(revisions)
+
+    def restore(self, snapshot: Snapshot, *, bump_revision: int = 0) -> None:
         """Go back to an earlier state, as after a restored backup of etcd. Whoever serves this ends all watches first.
 
         The kinds that are served stay as they are: no CustomResourceDefinition may have changed since.
         """
-        self._store.restore(snapshot)
+        self._store.restore(snapshot, bump_revision=bump_revision)
 
     def handle(self, asked: Request, now: datetime) -> Response | Watch:
         """Answer one request at the time `now`. Never raises for what a client sent: a refusal is a Status."""

@@ -123,13 +123,17 @@ class Store:
         """Return the state of now."""
         return Snapshot(self.revision, {resource: dict(objects) for resource, objects in self._objects.items()})
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to an earlier state, its revision included, as `etcdutl snapshot restore` does.
+    def skip(self, revisions: int) -> None:
+        """Count revisions that nobody here sees, as those of other resources' writes are."""
+        self.revision += revisions
+
+    def restore(self, snapshot: Snapshot, *, bump_revision: int = 0) -> None:
+        """Go back to an earlier state, as `etcdutl snapshot restore` does with its option of that name.
 
         Nobody who listens is told; the history before is forgotten.
         """
         self._objects = {resource: dict(objects) for resource, objects in snapshot.objects.items()}
-        self.revision = self._floor = snapshot.revision
+        self.revision = self._floor = snapshot.revision + bump_revision
         self._history.clear()
         self._oldest.clear()
 

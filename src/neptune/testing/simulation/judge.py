@@ -1,7 +1,7 @@
 """Right or wrong: what must never happen while there are faults, and what must hold some time after them.
 
 Never: an object forgotten that its node should have; a status of another generation, or of a node that does not own
-the object; a report confirmed that was not written. In the end: each node's disk has what the API server wants it to
+the object; a report confirmed that was not written; a storm of messages. In the end: each node's disk has what the API server wants it to
 have, and the API server's statuses say what is in the files.
 Neighbours: `world` calls the first, `simulation` asks for the second.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ FORGED = 666_666
 #: fell silent, a program that was stopped.
 _GRACE_SECONDS = 150.0
 
+#: A client that sends more than this within `_BURST_SECONDS` goes round in circles with somebody.
+_BURST, _BURST_SECONDS = 300, 10.0
+
 Fact = tuple[str, int, int | None]
 
 
@@ -42,6 +46,7 @@ class Judge:
         self._reported: dict[tuple[str, int, int, str], Fact] = {}
         self._written: set[Fact] = set()
         self._observed: dict[str, int] = {}
+        self._sent: dict[str, deque[float]] = {}
         world.on_forget = self._on_forget
         world.host.on_status = self._on_status
         world.network.on_publish = self._on_publish
@@ -124,6 +129,7 @@ class Judge:
         self._written.add((uid, observed, number))
 
     def _on_publish(self, client_id: str, publication: Publication) -> None:
+        self._count(client_id)
         parsed = self._topics.parse(publication.topic)
         try:
             header, body = messages.decode(publication.payload)
@@ -142,6 +148,13 @@ class Judge:
                     said = self._reported.get((parsed[0], verdict.epoch, verdict.seq, verdict.uid))
                     if verdict.code == messages.OK and said is not None and said not in self._written:
                         self._fail(f"a report of {parsed[0]} was confirmed and not written: {said}")
+
+    def _count(self, client_id: str) -> None:
+        now, sent = self._world.loop.time(), self._sent.setdefault(client_id, deque(maxlen=_BURST))
+        if len(sent) == _BURST and now - sent[0] < _BURST_SECONDS:
+            self._fail(f"{client_id} sends {_BURST} messages within {now - sent[0]:.1f} s")
+            sent.clear()
+        sent.append(now)
 
 
 def _told(body: messages.Body) -> str:
@@ -172,6 +185,9 @@ def _disk_differences(node: Node, objects: list[Any]) -> list[str]:
 
 
 def _stored(folder: Path) -> dict[str, tuple[str, int, Any]]:
-    with contextlib.closing(sqlite3.connect(folder / "node.db")) as database:
+    path = folder / "node.db"
+    if not path.exists():
+        return {}  # the agent has just been started
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT uid, name, generation, spec FROM objects").fetchall()
     return {uid: (name, generation, json.loads(spec)) for uid, name, generation, spec in rows}

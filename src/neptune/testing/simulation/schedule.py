@@ -43,6 +43,7 @@ class Schedule:
         self._rng = world.fork()
         self._lossy = lossy
         self._topics = Topics()
+        self._is_over = False
         self._twins: list[Machine] = []
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (8, self._create), (4, self._edit), (4, self._move), (3, self._delete), (3, self._recreate),
@@ -62,7 +63,7 @@ class Schedule:
                 node.files.write(path, self._rng.choice(_LINES))
         for _ in range(self._rng.randint(1, 5)):
             self._create()
-        if self._rng.random() < 0.15:
+        if self._rng.random() < 0.08:
             self._create_large()
         self._judge.look(since_ever=True)
         self._leftovers()
@@ -85,6 +86,7 @@ class Schedule:
     def end(self) -> None:
         """End all faults: everything runs, once, and everybody can be reached."""
         world = self._world
+        self._is_over = True
         world.trace.say("faults", "end")
         world.network.calm()
         world.host.calm()
@@ -112,7 +114,7 @@ class Schedule:
             self._create(name)
 
     def _create_large(self) -> None:
-        for number in range(2 * messages.BATCH_BYTES // len(_LONG)):
+        for number in range(messages.BATCH_BYTES // len(_LONG) + 2):
             name, node = f"large{number}", self._world.nodes[0].name
             self._user("POST", "", {
                 "apiVersion": "neptune.io/v1alpha1", "kind": "Dataset",
@@ -281,12 +283,13 @@ class Schedule:
 
     def _restore(self) -> None:
         """Restore, some time later, the state of now."""
-        backup = self._world.host.core.snapshot()
+        backup, bump = self._world.host.back_up(), self._rng.random() < 0.3
 
         def restore() -> None:
-            self._world.trace.say("faults", "etcd restored", revision=backup.revision)
-            self._world.host.restore(backup)
-            self._judge.restored()
+            if not self._is_over:
+                self._world.trace.say("faults", "etcd restored", revision=backup.revision, bump=bump)
+                self._world.host.restore(backup, bump=bump)
+                self._judge.restored()
 
         self._until(restore)
 

@@ -26,6 +26,11 @@ _WAY_SECONDS = 0.002
 #: kube-apiserver sends bookmarks about once a minute.
 _BOOKMARK_SECONDS = 60.0
 _JSON = "application/json"
+#: Writes of other programs in the time for which a backup is old: so many that their revisions are not reached again
+#: before every watcher has looked which one the server is at.
+_OTHER_WRITES = 10_000
+#: The recommended `--bump-revision`: more than were written since the backup (etcd.io, "Disaster recovery").
+_BUMP = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -117,10 +122,19 @@ class Host:
         self.is_away = False
         self.cut_off.clear()
 
-    def restore(self, backup: Snapshot) -> None:
-        """Put an earlier state in the place of this one; the server restarts."""
+    def back_up(self) -> Snapshot:
+        """Return the state of now, for `restore`. The cluster's other writes are then many."""
+        backup = self.core.snapshot()
+        self.core.skip(_OTHER_WRITES)
+        return backup
+
+    def restore(self, backup: Snapshot, *, bump: bool) -> None:
+        """Put an earlier state in the place of this one; the server restarts.
+
+        With `bump` revisions go on above all that were, as etcd's manual has it; else they go back.
+        """
         self.cut()
-        self.core.restore(backup)
+        self.core.restore(backup, bump_revision=_BUMP if bump else 0)
 
     def is_answer_lost(self) -> bool:
         """Tell whether the answer to what was just handled gets lost."""

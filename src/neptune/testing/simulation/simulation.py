@@ -28,7 +28,8 @@ QUICK_SECONDS = 300.0
 BOUND_SECONDS = 1.1 * RESYNC_SECONDS + QUICK_SECONDS
 #: What agrees must still agree some time later (seconds).
 _STEADY_SECONDS = 8.0
-_LOOK_SECONDS = 2.0
+#: How often to look (seconds): first, and at most.
+_LOOK_SECONDS, _MAX_LOOK_SECONDS = 1.0, 20.0
 #: Memory-backed where there is one: what is synced there costs nothing.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # folders of our own are made in it
 
@@ -81,6 +82,7 @@ async def _simulate(seed: int, folder: Path) -> Outcome:
 async def _heal(world: World, judge: Judge, deadline: float) -> float:
     """Wait until all agree, for good, and return when that was."""
     agreed_at: float | None = None
+    pause = _LOOK_SECONDS
     while not world.failures:
         differences = judge.differences()
         now = world.loop.time()
@@ -92,5 +94,6 @@ async def _heal(world: World, judge: Judge, deadline: float) -> float:
             agreed_at = now
         elif now - agreed_at >= _STEADY_SECONDS:
             return agreed_at
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(min(pause, _STEADY_SECONDS if agreed_at else _MAX_LOOK_SECONDS))
+        pause *= 1.2
     return world.loop.time()
