@@ -32,7 +32,7 @@ _GRACE_SECONDS = 150.0
 #: A client that sends more than this within `_BURST_SECONDS` goes round in circles with somebody.
 _BURST, _BURST_SECONDS = 300, 10.0
 
-Fact = tuple[str, int, int | None]
+Fact = tuple[str, int | None, int | None]
 
 
 class Judge:
@@ -45,7 +45,7 @@ class Judge:
         self._owners: dict[str, tuple[str, float]] = {}
         self._reported: dict[tuple[str, int, int, str], Fact] = {}
         self._written: set[Fact] = set()
-        self._observed: dict[str, int] = {}
+        self._observed: dict[str, Fact] = {}
         self._sent: dict[str, deque[float]] = {}
         world.on_forget = self._on_forget
         world.host.on_status = self._on_status
@@ -69,7 +69,7 @@ class Judge:
     def restored(self) -> None:
         """An earlier state is back: what changed since then counts as new, and statuses may go back."""
         self.look()
-        self._observed.clear()
+        self._observed = {item["metadata"]["uid"]: _fact(item) for item in self.objects()}
 
     def differences(self) -> list[str]:
         """Return what does not agree, in a sentence each."""
@@ -120,13 +120,12 @@ class Judge:
         )  # fmt: skip
         if number == FORGED:
             self._fail(f"the status of {uid} was written for a node that does not own it")
-        if observed is None:
-            return
-        before = self._observed.get(uid)
-        self._observed[uid] = observed
-        if observed != meta["generation"] and before not in (None, observed):
+        fact = _fact(item)
+        before = self._observed.get(uid, (uid, None, None))
+        self._observed[uid] = fact
+        if fact not in (before, (uid, meta["generation"], number)):
             self._fail(f"{uid} is at generation {meta['generation']}, a report for {observed} was written")
-        self._written.add((uid, observed, number))
+        self._written.add(fact)
 
     def _on_publish(self, client_id: str, publication: Publication) -> None:
         self._count(client_id)
@@ -168,6 +167,11 @@ def _told(body: messages.Body) -> str:
         case messages.StatusResult():
             return f"{body.TYPE} {[(verdict.uid, verdict.seq, verdict.code) for verdict in body.verdicts]}"
     return str(body)
+
+
+def _fact(item: Any) -> Fact:
+    status = item.get("status", {})
+    return item["metadata"]["uid"], status.get("observedGeneration"), status.get("numberOfSamples")
 
 
 def _disk_differences(node: Node, objects: list[Any]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -158,9 +158,11 @@ class Host:
         end, heard = loop.time() + (watch.timeout_seconds or 1800.0), loop.time()
         while True:
             stream.news.clear()
-            if stream.is_broken or self.is_away or loop.time() - heard >= idle_seconds:
+            if stream.is_silent and not stream.is_broken:
+                await self._keep_silent(stream, heard + idle_seconds)
+            if stream.is_broken or self.is_away:
                 raise _unreachable()
-            events = [] if stream.is_silent else watch.take(self._clock.now())
+            events = watch.take(self._clock.now())
             for event in events:
                 heard = loop.time()
                 yield json.dumps(event).encode()
@@ -169,15 +171,23 @@ class Host:
             if watch.stream.ended or loop.time() >= end:
                 return
             try:
-                async with asyncio.timeout_at(min(end, heard + _BOOKMARK_SECONDS, heard + idle_seconds)):
+                async with asyncio.timeout_at(min(end, heard + _BOOKMARK_SECONDS)):
                     await stream.news.wait()
             except TimeoutError:
-                if not stream.is_silent:
-                    watch.stream.bookmark()
-                elif loop.time() - heard >= _BOOKMARK_SECONDS:
-                    await asyncio.sleep(idle_seconds - _BOOKMARK_SECONDS)
+                watch.stream.bookmark()
             else:
                 await asyncio.sleep(_WAY_SECONDS)
+
+
+    @staticmethod
+    async def _keep_silent(stream: _Stream, until: float) -> None:
+        """Say nothing until the client has had enough, or the connection breaks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while not stream.is_broken:
+                    stream.news.clear()
+                    await stream.news.wait()
+        stream.is_broken = True
 
 
 class InProcess:

@@ -14,7 +14,7 @@ from random import Random
 from neptune.protocol.node import RESYNC_SECONDS
 from neptune.testing.simulation import loop as virtual
 from neptune.testing.simulation.judge import Judge
-from neptune.testing.simulation.loop import START_SECONDS, Standstill
+from neptune.testing.simulation.loop import START_SECONDS
 from neptune.testing.simulation.schedule import Schedule
 from neptune.testing.simulation.world import World
 from neptune.transport.broker_types import Limits, Overflow
@@ -70,8 +70,6 @@ async def _simulate(seed: int, folder: Path) -> Outcome:
             schedule.end()
             ended_at = world.loop.time()
             healed_at = await _heal(world, judge, ended_at + (BOUND_SECONDS if lossy else QUICK_SECONDS))
-        except Standstill as error:
-            world.failures.append(str(error))
         finally:
             await world.end()
     return Outcome(

@@ -30,7 +30,7 @@ from neptune.transport.memory import MemoryTransport
 
 NODES = ("edge0", "edge1")
 #: No event wakes a monitor here, so the poll finds what changed.
-POLL_SECONDS = 5.0
+POLL_SECONDS = 2.0
 #: How long what starts a program waits after that ended by itself (seconds).
 _RESTART_SECONDS = 5.0
 
@@ -95,6 +95,7 @@ class World:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
         loop.set_exception_handler(self._on_loop_error)
+        loop.on_standstill = self._on_standstill
         for node in self.nodes:
             node.disk = self.new_folder()
 
@@ -189,6 +190,13 @@ class World:
         self.failures.append(f"{process.name} ended by itself: {error!r}")
         process.kill()
         self.later(_RESTART_SECONDS, lambda: self.start(machine))
+
+    def _on_standstill(self) -> None:
+        busy = {process.name: process.steps for process in self._processes if process.alive}
+        self.failures.append(f"time stands still; steps so far: {busy}")
+        self._is_over = True
+        for process in self._processes:
+            process.kill()
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(f"unhandled in the loop: {context.get('message')}: {context.get('exception')!r}")
