@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neptune.cli.cloud_controller import PROGRAM as CLOUD
-from neptune.cli.settings import Program, Setting, Values, one_of, seconds, whole
+from neptune.cli.settings import Program, Setting, Values, one_of, seconds, whole, yes_or_no
 from neptune.errors import SettingsError
 
 PROGRAM = Program(
@@ -204,10 +204,32 @@ def test_the_help_of_the_controller_fits_a_terminal(capsys: pytest.CaptureFixtur
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 45
     for setting in CLOUD.settings:
-        assert any(f"--{setting.name} {setting.metavar}" in line for line in lines), setting.name
+        shown = f"[{setting.metavar}]" if setting.parse is yes_or_no else setting.metavar
+        assert any(f"--{setting.name} {shown}" in line for line in lines), setting.name
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         PROGRAM.load(["--version"], {})
     assert (caught.value.code, capsys.readouterr().out) == (0, "prog 1.2.3\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "file", "value"),
+    [
+        ([], "", False),
+        (["--leader-elect"], "", True),
+        (["--leader-elect=false"], "leader-elect = true", False),
+        ([], "leader-elect = true", True),
+        ([], 'leader-elect = "true"', True),
+    ],
+)
+def test_switch_needs_no_value(tmp_path: Path, argv: list[str], file: str, value: bool) -> None:
+    (tmp_path / "s.toml").write_text(file)
+    values, _ = CLOUD.load(["--config", str(tmp_path / "s.toml"), *argv], {})
+    assert values["leader-elect"] is value
+
+
+def test_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--leader-elect: 'maybe' is not true or false"):
+        CLOUD.load(["--leader-elect", "maybe"], {})

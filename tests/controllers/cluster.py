@@ -93,9 +93,7 @@ async def controller(
     stop = asyncio.Event()
     serving = asyncio.create_task(made.serve(stop))
     try:
-        await eventually(
-            lambda: serving.done() or (made.manager._started.is_set() and made.link.is_connected is connected)
-        )
+        await eventually(lambda: serving.done() or (made.link.core.is_ready and made.link.is_connected is connected))
         yield made
     finally:
         stop.set()

@@ -163,7 +163,7 @@ class Voice(_Peer):
         await self.say(Verb.PRESENCE, Presence(online=True, connection=connection))
 
     async def get(self, event_id: str) -> None:
-        await self.say(Verb.GET, Get(), event_id=event_id)
+        await self.say(Verb.GET, Get("", ""), event_id=event_id)
 
     async def report(self, *reports: StatusReport) -> None:
         await self.say(Verb.STATUS_UPDATE, StatusUpdate(reports))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import structlog
@@ -14,13 +14,14 @@ import structlog
 from neptune.controllers.link import Link
 from neptune.protocol import messages
 from neptune.protocol.cloud import CloudLink, Reported
-from neptune.protocol.messages import CloudPresence, DesiredObject, GetResult, Verdict
+from neptune.protocol.messages import Answer, CloudPresence, DesiredObject, GetResult, ObjectsResult, Verdict
 from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import Verb
 from neptune.transport import Event, Message, Published, Session, Transport
 from neptune.transport.broker import BrokerCore
 from neptune.transport.broker_types import Action, Peer
 from tests.controllers.nodes import TOPICS, Time, Voice, eventually, report, transport
+from tests.support.inventory import LiveInventory
 
 A = DesiredObject("Dataset", "ns", "a", "uid-a", 1, {"url": "/data/a"})
 B = DesiredObject("Dataset", "ns", "b", "uid-b", 1, {"url": "/data/b"})
@@ -44,8 +45,8 @@ async def cloud(
     """Run a link whose node `node` has these objects."""
     clock = Time()
     had = {node: {item.uid: item for item in objects}}
-    core = CloudLink(7, TOPICS, objects_of=lambda name: list(had.get(name, {}).values()))
-    link = Link(core, over, clock, object_of=lambda name, uid: had.get(name, {}).get(uid))
+    core = CloudLink(7, TOPICS, LiveInventory(lambda name: had.get(name, {}).values()))
+    link = Link(core, over, clock)
     if is_ready:
         link.ready()
     made = Cloud(link, clock, had)
@@ -100,10 +101,12 @@ async def test_a_node_is_told_to_ask_again_until_the_cache_is_complete() -> None
         it.link.ready()
         await eventually(lambda: node.heard(CloudPresence) == [CloudPresence(online=True)])
         await node.get("late")
-        await eventually(lambda: len(node.heard(GetResult)) == 2)
-        answers = [(header.event_id, header.code) for header, body in node.messages if isinstance(body, GetResult)]
+        await eventually(lambda: node.heard(ObjectsResult))
+        answers = [
+            (header.event_id, header.code) for header, body in node.messages if isinstance(body, get_args(Answer))
+        ]
         assert answers == [("early", 503), ("late", 200)]
-        assert node.heard(GetResult)[1].objects == (A,)
+        assert node.heard(ObjectsResult)[0].objects == (A,)
         assert it.reports == []
 
 
@@ -130,7 +133,7 @@ async def test_presence_is_told_once_a_change_and_a_node_that_left_counts_as_awa
         await eventually(lambda: it.presence == ["edge0", "edge1"])
         it.clock.ahead += 29.0
         await other.get("x")
-        await eventually(lambda: other.heard(GetResult))
+        await eventually(lambda: other.heard(ObjectsResult))
         assert it.link.state("edge0") is NodeState.ONLINE
         it.clock.ahead += 2.0
         await other.get("y")
@@ -170,8 +173,8 @@ async def test_a_node_that_asks_twice_while_it_cannot_be_reached_is_answered_onc
         await node.report(report("uid-a"))
         await eventually(lambda: it.reports)
         gate.open_again.set()
-        await eventually(lambda: node.heard(GetResult))
-        assert [header.event_id for header, body in node.messages if isinstance(body, GetResult)] == ["second"]
+        await eventually(lambda: node.heard(ObjectsResult))
+        assert [header.event_id for header, body in node.messages if isinstance(body, ObjectsResult)] == ["second"]
 
 
 async def test_a_node_that_cannot_be_reached_delays_no_other() -> None:
@@ -183,7 +186,7 @@ async def test_a_node_that_cannot_be_reached_delays_no_other() -> None:
         await eventually(lambda: len(gate.published) == 2)
         it.link.push("edge1", "uid-b")
         await node.get("x")
-        await eventually(lambda: node.pushed == [B] and node.heard(GetResult))
+        await eventually(lambda: node.pushed == [B] and node.heard(ObjectsResult))
 
 
 async def test_a_refused_publish_is_logged_once_a_topic_until_it_works_again() -> None:
@@ -264,7 +267,7 @@ async def test_what_cannot_be_read_is_logged_once_a_node_and_ends_nothing(spoil:
     broker = BrokerCore()
     with structlog.testing.capture_logs() as logs:
         async with cloud(transport(broker, "cloud"), A), Voice(broker, "edge0") as node:
-            bad = spoil(messages.encode(messages.Header("e", 0), messages.Get()))
+            bad = spoil(messages.encode(messages.Header("e", 0), messages.Get("", "")))
             for _ in range(3):
                 await node.transport.publish(Message(TOPICS.node("edge0", Verb.GET), bad))
             await node.get("good")
@@ -275,8 +278,7 @@ async def test_what_cannot_be_read_is_logged_once_a_node_and_ends_nothing(spoil:
 async def test_a_handler_that_fails_ends_the_link_with_its_error_and_leaves_no_connection() -> None:
     broker = BrokerCore()
     clock = Time()
-    core = CloudLink(7, TOPICS, objects_of=lambda _node: [])
-    link = Link(core, transport(broker, "cloud"), clock, object_of=lambda _node, _uid: None)
+    link = Link(CloudLink(7, TOPICS, LiveInventory(lambda _node: ())), transport(broker, "cloud"), clock)
 
     def fail(_node: str) -> None:
         raise ZeroDivisionError

@@ -23,6 +23,7 @@ from neptune.transport import Connected, Message, Received, Session, Transport
 from neptune.transport.broker import BrokerCore
 from neptune.transport.memory import MemoryTransport
 from neptune.transport.retry import RetryPolicy
+from tests.support.inventory import LiveInventory
 
 NODE = "edge0"
 SECONDS = 10.0  # how long something may take before a test gives up
@@ -50,7 +51,8 @@ class Cloud:
         #: Every report that came, in order.
         self.reports: list[StatusReport] = []
         self._transport = transport
-        self.link = CloudLink(epoch, topics, lambda _node: list(self.objects.values()), is_ready=True)
+        inventory = LiveInventory(lambda _node: self.objects.values(), lambda _node: self.latest.values())
+        self.link = CloudLink(epoch, topics, inventory, is_ready=True)
         self._clock = SystemClock()
 
     @property

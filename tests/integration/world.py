@@ -43,9 +43,9 @@ class World:
     def broker_url(self) -> str:
         return f"mqtt://127.0.0.1:{self.broker.port}"
 
-    def start_cloud(self, *flags: str) -> Process:
+    def start_cloud(self, *flags: str, name: str = "cloud-controller") -> Process:
         return self._start(
-            "cloud-controller", "cloud-controller", "--kubeconfig", str(self.kubeconfig),
+            name, "cloud-controller", "--kubeconfig", str(self.kubeconfig),
             "--namespace", self.namespace, *flags,
         )  # fmt: skip
 

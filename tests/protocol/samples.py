@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from neptune.protocol import messages
-from neptune.protocol.messages import Body, DesiredObject, Header, StatusReport, Verdict
+from neptune.protocol.digest import DigestTree, object_entry, spec_hash, status_entry
+from neptune.protocol.messages import Body, DesiredObject, Get, Header, ObjectsResult, StatusReport, Verdict
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received
 
@@ -14,7 +15,8 @@ NODE = "edge0"
 
 
 def an_object(uid: str, generation: int = 1, *, url: str = "/data") -> DesiredObject:
-    return DesiredObject("Dataset", "default", f"name-{uid}", uid, generation, {"url": url, "format": "txt"})
+    spec = {"url": url, "format": "txt"}
+    return DesiredObject("Dataset", "default", f"name-{uid}", uid, generation, spec, spec_hash(spec))
 
 
 def a_report(uid: str, samples: int | None = 1, *, generation: int = 1, seq: int = 0) -> StatusReport:
@@ -23,6 +25,31 @@ def a_report(uid: str, samples: int | None = 1, *, generation: int = 1, seq: int
 
 def a_verdict(report: StatusReport, code: int = messages.OK, *, epoch: int = 7) -> Verdict:
     return Verdict(report.uid, epoch, report.seq, code)
+
+
+def a_get(*objects: DesiredObject, reports: tuple[StatusReport, ...] = ()) -> Get:
+    """Return the question of a node that has these."""
+    return Get(object_tree(*objects).root, status_tree(*reports).root)
+
+
+def object_tree(*objects: DesiredObject) -> DigestTree:
+    tree = DigestTree()
+    for item in objects:
+        tree.put(item.uid, object_entry(item))
+    return tree
+
+
+def status_tree(*reports: StatusReport) -> DigestTree:
+    tree = DigestTree()
+    for report in reports:
+        tree.put(report.uid, status_entry(report))
+    return tree
+
+
+def everything(*objects: DesiredObject, reports: tuple[StatusReport, ...] = ()) -> ObjectsResult:
+    """Return the answer of a cloud that sends all that it has in one part."""
+    entries = status_tree(*reports).entries()
+    return ObjectsResult(1, 1, objects, (), complete=True, root=object_tree(*objects).root, status_entries=entries)
 
 
 def to_node(verb: Verb, body: Body, *, event_id: str = "e", epoch: int = 1, seq: int = 1, code: int = 200) -> Received:

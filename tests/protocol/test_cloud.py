@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
 from neptune.protocol import messages
 from neptune.protocol.actions import Publish
-from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
+from neptune.protocol.cloud import SNAPSHOT_OBJECTS, Action, CloudLink, PresenceChanged, Reported, Warn
+from neptune.protocol.digest import bucket_of
 from neptune.protocol.messages import (
+    Answer,
     CloudPresence,
     DesiredObject,
-    Get,
+    EntriesResult,
+    GetEntries,
+    GetObjects,
     GetResult,
     Header,
+    ObjectsResult,
     Presence,
     StatusResult,
     StatusUpdate,
@@ -20,24 +28,36 @@ from neptune.protocol.messages import (
 from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
 from neptune.protocol.topics import Verb
 from neptune.transport import Received
-from tests.protocol.samples import NODE, TOPICS, a_report, an_object, raw, read, to_cloud
+from tests.protocol.samples import (
+    NODE,
+    TOPICS,
+    a_get,
+    a_report,
+    an_object,
+    everything,
+    object_tree,
+    raw,
+    read,
+    status_tree,
+    to_cloud,
+)
+from tests.support.inventory import LiveInventory
 
-GET = to_cloud(Verb.GET, Get(), event_id="q1")
+GET = to_cloud(Verb.GET, a_get(), event_id="q1")
 
 
 def a_cloud(*objects: DesiredObject, is_ready: bool = True) -> CloudLink:
     """Return a cloud where all the objects are those of every node."""
-    return CloudLink(3, TOPICS, lambda node: objects, is_ready=is_ready)
+    return CloudLink(3, TOPICS, LiveInventory(lambda node: objects), is_ready=is_ready)
 
 
-def results(actions: list[Action]) -> list[tuple[Header, GetResult]]:
-    found = []
-    for action in actions:
-        if isinstance(action, Publish):
-            header, body = read(action.message)
-            assert isinstance(body, GetResult)
-            found.append((header, body))
-    return found
+def answers(actions: list[Action]) -> list[tuple[Header, Answer]]:
+    read_all = [read(action.message) for action in actions if isinstance(action, Publish)]
+    return [(header, body) for header, body in read_all if isinstance(body, get_args(Answer))]
+
+
+def results(actions: list[Action]) -> list[tuple[Header, ObjectsResult]]:
+    return [(header, body) for header, body in answers(actions) if isinstance(body, ObjectsResult)]
 
 
 def warnings(actions: list[Action]) -> list[str]:
@@ -61,28 +81,62 @@ def test_question_is_answered_with_everything_under_its_event_id() -> None:
     actions = a_cloud(*objects).received(GET, 0.0, 99)
     ((header, body),) = results(actions)
     assert (header.event_id, header.cloud_epoch, header.code, header.timestamp) == ("q1", 3, 200, 99)
-    assert body == GetResult(1, 1, objects)
+    assert isinstance(body, ObjectsResult)
+    assert replace(body, objects=objects) == everything(*objects)
+    assert {item.uid for item in body.objects} == {"a", "b"}
     assert PresenceChanged(NODE) in actions
 
 
-def test_question_of_a_node_without_objects_is_answered_with_nothing() -> None:
-    ((_, body),) = results(a_cloud().received(GET, 0.0, 0))
-    assert body == GetResult(1, 1, ())
+def test_question_of_a_node_that_should_have_nothing_and_has_something_is_answered_with_nothing() -> None:
+    ((_, body),) = results(a_cloud().received(to_cloud(Verb.GET, a_get(an_object("a"))), 0.0, 0))
+    assert body == everything()
+
+
+def test_node_that_has_everything_is_told_so_in_one_short_answer() -> None:
+    objects = [an_object(f"u{number}") for number in range(1000)]
+    ((_, body),) = answers(a_cloud(*objects).received(to_cloud(Verb.GET, a_get(*objects)), 0.0, 0))
+    assert body == GetResult(object_tree(*objects).root)
+
+
+def test_node_that_differs_in_one_of_many_is_told_the_buckets_their_entries_and_the_object() -> None:
+    objects = [an_object(f"u{number}") for number in range(1000)]
+    cloud, mine = a_cloud(*objects), [an_object("u0", 7), *objects[1:]]
+    ((_, body),) = answers(cloud.received(to_cloud(Verb.GET, a_get(*mine)), 0.0, 0))
+    assert isinstance(body, GetResult)
+    (bucket,) = object_tree(*mine).differing(body.buckets)
+    assert bucket == bucket_of("u0")
+    ((_, entries),) = answers(cloud.received(to_cloud(Verb.GET, GetEntries((bucket, bucket, 999), ())), 0.0, 0))
+    assert entries == EntriesResult(1, 1, object_tree(*objects).entries([bucket]), {})
+    ((_, found),) = results(cloud.received(to_cloud(Verb.GET, GetObjects(("u0", "gone"))), 0.0, 0))
+    assert found == ObjectsResult(1, 1, (objects[0],), ("gone",))
+
+
+def test_node_whose_statuses_differ_is_told_the_entries_of_those_that_the_api_server_has() -> None:
+    old, new = a_report("a", 1), a_report("a", 2)
+    cloud = CloudLink(3, TOPICS, LiveInventory(lambda _: (an_object("a"),), lambda _: (old,)), is_ready=True)
+    question = to_cloud(Verb.GET, a_get(an_object("a"), reports=(new,)))
+    ((_, body),) = answers(cloud.received(question, 0.0, 0))
+    assert isinstance(body, GetResult)
+    assert (body.buckets, status_tree(new).differing(body.status_buckets)) == ("", (bucket_of("a"),))
+    asked = to_cloud(Verb.GET, GetEntries((), (bucket_of("a"),)))
+    ((_, entries),) = answers(cloud.received(asked, 0.0, 0))
+    assert entries == EntriesResult(1, 1, {}, status_tree(old).entries())
 
 
 def test_long_answer_comes_in_parts_of_one_number() -> None:
-    objects = [an_object(f"u{number}", url="x" * 1000) for number in range(200)]
+    objects = [an_object(f"u{number:03}", url="x" * 4000) for number in range(SNAPSHOT_OBJECTS)]
     parts = results(a_cloud(*objects).received(GET, 0.0, 0))
-    assert len(parts) > 2
+    assert len(parts) > 1
     assert {header.seq for header, _ in parts} == {1}
     assert [body.part for _, body in parts] == list(range(1, len(parts) + 1))
-    assert [item for _, body in parts for item in body.objects] == objects
+    assert {body.root for _, body in parts} == {object_tree(*objects).root}
+    assert {item.uid for _, body in parts for item in body.objects} == {item.uid for item in objects}
 
 
 def test_until_it_is_ready_the_cloud_says_so_and_takes_no_report() -> None:
     cloud = a_cloud(an_object("a"), is_ready=False)
-    ((header, body),) = results(cloud.received(GET, 0.0, 0))
-    assert (header.code, header.event_id, body.objects) == (503, "q1", ())
+    ((header, body),) = answers(cloud.received(GET, 0.0, 0))
+    assert (header.code, header.event_id, body) == (503, "q1", GetResult(""))
     update = to_cloud(Verb.STATUS_UPDATE, StatusUpdate((a_report("a"),)))
     assert not any(isinstance(action, Reported) for action in cloud.received(update, 0.0, 0))
 
@@ -98,18 +152,6 @@ def test_every_push_is_newer_than_the_answer_before_it() -> None:
 
 def test_push_of_nothing_is_no_message() -> None:
     assert a_cloud().push(NODE, [], [], 0) == []
-
-
-def test_object_that_no_message_can_carry_does_not_hold_up_the_others() -> None:
-    large, small = an_object("large", url="x" * messages.MAX_MESSAGE_BYTES), an_object("small")
-    cloud = a_cloud(large, small)
-    actions = cloud.received(GET, 0.0, 0)
-    ((_, body),) = results(actions)
-    assert body.objects == (small,)
-    (warning,) = warnings(actions)
-    assert warning.startswith("object too large: Dataset default/name-large is larger than 65536 bytes")
-    (push,) = cloud.push(NODE, [large, small], [], 0)
-    assert read(push.message)[1] == Updated((small,), ())
 
 
 def test_reports_are_handed_on_with_the_node_of_the_topic_and_its_epoch() -> None:
@@ -144,17 +186,23 @@ def test_will_that_the_broker_replays_to_a_new_cloud_is_told() -> None:
 def test_unreadable_question_is_refused_with_the_reason_that_the_node_can_read() -> None:
     bad = raw(TOPICS.node(NODE, Verb.GET), b'{"v":2}')
     actions = a_cloud(an_object("a")).received(bad, 0.0, 0)
-    ((header, body),) = results(actions)
-    assert (header.code, body.objects) == (426, ())
+    ((header, body),) = answers(actions)
+    assert (header.code, body) == (426, GetResult(""))
     assert header.reason == "schema version 2; this side speaks 1"
+
+
+def test_unreadable_report_is_refused_too() -> None:
+    actions = a_cloud().received(raw(TOPICS.node(NODE, Verb.STATUS_UPDATE), b'{"v":2}'), 0.0, 0)
+    ((header, body),) = [read(action.message) for action in actions if isinstance(action, Publish)]
+    assert (header.code, body) == (426, StatusResult(()))
 
 
 @pytest.mark.parametrize(
     "message",
     [
         raw(TOPICS.node(NODE, Verb.STATUS_UPDATE), b"\0"),
-        raw(TOPICS.node(NODE, Verb.PRESENCE), messages.encode(Header("e", 0), Get())),
-        raw("some/topic", messages.encode(Header("e", 0), Get())),
+        raw(TOPICS.node(NODE, Verb.PRESENCE), messages.encode(Header("e", 0), a_get())),
+        raw("some/topic", messages.encode(Header("e", 0), a_get())),
         to_cloud(Verb.GET, Updated((), ())),
         to_cloud(Verb.UPDATED, Updated((), ("a",))),
     ],
@@ -185,7 +233,7 @@ def test_thousands_of_strange_names_neither_grow_memory_nor_hide_the_next_one() 
 def test_cloud_tells_a_node_the_highest_epoch_that_it_has_heard_of() -> None:
     cloud = a_cloud()
     for epoch in (9, 7):
-        actions = cloud.received(to_cloud(Verb.GET, Get(), epoch=epoch), 0.0, 0)
+        actions = cloud.received(to_cloud(Verb.GET, a_get(), epoch=epoch), 0.0, 0)
         assert {read(action.message)[0].node_epoch for action in actions if isinstance(action, Publish)} == {9}
 
 
@@ -194,3 +242,50 @@ def test_cloud_asks_a_node_that_is_said_to_have_gone_whether_it_is_there() -> No
     actions = cloud.received(to_cloud(Verb.PRESENCE, Presence(online=False, connection=1)), 0.0, 0)
     (asked,) = [read(action.message)[1] for action in actions if isinstance(action, Publish)]
     assert asked == Updated((), ())
+
+
+def heard_of(cloud_epoch: int) -> Received:
+    """Return a question of a node that has heard of a cloud of this epoch."""
+    payload = messages.encode(Header("e", 0, cloud_epoch=cloud_epoch, node_epoch=7), a_get())
+    return raw(TOPICS.node(NODE, Verb.GET), payload)
+
+
+def births(actions: list[Action]) -> list[int]:
+    read_all = [read(action.message) for action in actions if isinstance(action, Publish)]
+    return [header.cloud_epoch for header, body in read_all if isinstance(body, CloudPresence)]
+
+
+def test_cloud_below_an_epoch_that_a_node_has_heard_of_goes_above_it_and_announces_itself() -> None:
+    cloud = a_cloud()
+    actions = cloud.received(heard_of(99), 0.0, 0)
+    assert births(actions) == [100]
+    assert {header.cloud_epoch for header, _ in answers(actions)} == {100}
+    assert births(cloud.received(heard_of(99), 0.0, 0)) == []
+
+
+def test_two_clouds_that_outbid_each_other_make_some_noise_and_no_storm() -> None:
+    cloud, raised, told = a_cloud(), 0, []
+    for second in range(600):
+        actions = cloud.received(heard_of(cloud.epoch + 1), float(second), 0)
+        raised += len(births(actions))
+        told += warnings(actions)
+    assert 10 <= raised <= 15
+    assert len(told) == 1
+    assert "--leader-elect" in told[0]
+
+
+def test_epoch_stays_at_its_limit_whatever_a_node_claims() -> None:
+    cloud = a_cloud()
+    cloud.received(heard_of(messages.MAX_NUMBER), 0.0, 0)
+    assert cloud.epoch == messages.MAX_NUMBER
+    assert answers(cloud.received(GET, 1.0, 0))
+
+
+def test_node_of_another_cluster_is_not_heard() -> None:
+    cloud = a_cloud(an_object("a"))
+    cloud.cluster = "here"
+    payload = messages.encode(Header("e", 0, node_epoch=7, cluster="there"), a_get())
+    actions = cloud.received(raw(TOPICS.node(NODE, Verb.GET), payload), 0.0, 0)
+    assert answers(actions) == []
+    assert warnings(actions) == ["message dropped: the node is of cluster there; this is here"]
+    assert cloud.presence.state(NODE) is NodeState.NEVER_SEEN

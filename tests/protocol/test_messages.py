@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neptune.protocol import messages
@@ -13,10 +13,14 @@ from neptune.protocol.messages import (
     CloudPresence,
     ConditionReport,
     DesiredObject,
+    EntriesResult,
     Get,
+    GetEntries,
+    GetObjects,
     GetResult,
     Header,
     MessageError,
+    ObjectsResult,
     Presence,
     StatusReport,
     StatusResult,
@@ -33,14 +37,21 @@ from tests.protocol.samples import a_report, an_object
 BODIES: list[Body] = [
     Presence(online=True, connection=3, agent="0.1.0"),
     CloudPresence(online=False),
-    Get(),
-    GetResult(1, 2, (an_object("u1"), an_object("u2", 9, url="/dätä"))),
+    Get("r", "s"),
+    GetResult("r", "b", "s"),
+    GetEntries((0, 255), (7,)),
+    EntriesResult(1, 2, {"u1": "e"}, {"u2": "f"}),
+    GetObjects(("u1", "u2")),
+    ObjectsResult(1, 2, (an_object("u1"), an_object("u2", 9, url="/dätä")), ("u3",)),
+    ObjectsResult(1, 1, (), (), complete=True, root="r", status_entries={"u1": "e"}),
     Updated((an_object("u1"),), ("u2", "u3")),
     StatusUpdate((a_report("u1", 0), a_report("u2", None),)),
     StatusUpdate((StatusReport("u", 1, 2, 3, None, (ConditionReport("Ready", "True", "Counted", "3 samples"),)),)),
     StatusResult((Verdict("u1", 7, 4, 409, "is at generation 2"),)),
 ]  # fmt: skip
-HEADER = Header("edge0-1-2", 1_700_000_000_000, cloud_epoch=5, node_epoch=6, seq=7, code=503, reason="ask again")
+HEADER = Header(
+    "edge0-1-2", 1_700_000_000_000, cloud_epoch=5, node_epoch=6, seq=7, code=503, reason="ask again", cluster="k"
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -53,7 +64,7 @@ def text(data: object) -> bytes:
 
 
 def a_get(**changes: object) -> bytes:
-    return text({**json.loads(encode(Header("e", 1), Get())), **changes})
+    return text({**json.loads(encode(Header("e", 1), Get("r", "s"))), **changes})
 
 
 def a_push(spec: object) -> bytes:
@@ -67,10 +78,11 @@ def test_message_is_read_as_it_was_written(body: Body) -> None:
 
 
 def test_envelope_has_the_fields_of_the_event_bus_and_our_own() -> None:
-    envelope = json.loads(encode(HEADER, Get()))
+    envelope = json.loads(encode(HEADER, Get("r", "s")))
     assert envelope == {
         "v": 1, "type": "sync.get", "event_id": "edge0-1-2", "timestamp": 1_700_000_000_000, "cloud_epoch": 5,
-        "node_epoch": 6, "seq": 7, "code": 503, "reason": "ask again", "body": {},
+        "node_epoch": 6, "seq": 7, "code": 503, "reason": "ask again", "cluster": "k",
+        "body": {"root": "r", "status_root": "s"},
     }  # fmt: skip
 
 
@@ -97,7 +109,7 @@ def test_unknown_fields_of_a_newer_sender_are_ignored() -> None:
         (a_get(timestamp=True), "timestamp is not of type int"),
         (a_get(timestamp=1.0), "timestamp is not of type int"),
         (a_get(seq=-1), "seq is out of bounds"),
-        (a_get(seq=2**63), "seq is out of bounds"),
+        (a_get(seq=2**53), "seq is out of bounds"),
         (b'{"v":1,"type":"sync.get","body":{}}', "event_id"),
         (a_get(event_id="\ud800"), "event_id holds half a surrogate pair"),
         (a_push("/data"), "spec is not of type Json"),
@@ -166,16 +178,19 @@ def test_texts_for_people_are_cut_and_cleaned_so_that_they_do_not_cost_a_batch()
     assert isinstance(result, StatusResult)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     try_to_read(payload)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(JSON)
 def test_any_json_is_read_or_refused(data: object) -> None:
     try_to_read(text(data))
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.sampled_from(BODIES), st.data())
 def test_valid_message_with_one_value_exchanged_is_read_or_refused(body: Body, data: st.DataObject) -> None:
     envelope = json.loads(encode(HEADER, body))
@@ -189,6 +204,7 @@ def test_valid_message_with_one_value_exchanged_is_read_or_refused(body: Body, d
     try_to_read(text(envelope))
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.sampled_from(BODIES), st.integers(0, 10_000), st.binary(max_size=3))
 def test_valid_message_with_bytes_exchanged_is_read_or_refused(body: Body, place: int, patch: bytes) -> None:
     payload = encode(HEADER, body)
@@ -205,6 +221,7 @@ def try_to_read(payload: bytes) -> None:
     assert decode(encode(*message)) == message
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.lists(st.text(max_size=50), max_size=60), st.integers(1, 300))
 def test_batches_keep_order_and_limit(items: list[str], limit: int) -> None:
     cut = list(batches(items, limit))
@@ -217,7 +234,7 @@ def test_full_batch_stays_below_what_is_read() -> None:
     items = [an_object(f"u{number}", url="/\U0001f600é" * 500) for number in range(200)]
     header = Header("é" * messages.MAX_TEXT, 1, reason="é" * messages.MAX_TEXT)
     for batch in batches(items):
-        assert decode(encode(header, GetResult(1, 1, batch)))
+        assert decode(encode(header, ObjectsResult(1, 1, batch, ())))
     assert len(list(batches(items))) > 2
 
 

@@ -5,9 +5,12 @@ import pytest
 from neptune.protocol import messages
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
+from neptune.protocol.digest import bucket_of
 from neptune.protocol.messages import (
     CloudPresence,
+    EntriesResult,
     Get,
+    GetEntries,
     GetResult,
     Header,
     Presence,
@@ -21,7 +24,20 @@ from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, Nod
 from neptune.protocol.status import WINDOW
 from neptune.protocol.topics import Verb
 from neptune.transport import Received
-from tests.protocol.samples import NODE, TOPICS, a_report, an_object, raw, read, rng, to_node
+from tests.protocol.samples import (
+    NODE,
+    TOPICS,
+    a_get,
+    a_report,
+    an_object,
+    everything,
+    object_tree,
+    raw,
+    read,
+    rng,
+    status_tree,
+    to_node,
+)
 
 OBJECTS = (an_object("a"), an_object("b"))
 
@@ -60,8 +76,8 @@ def warnings(actions: list[Action]) -> list[str]:
 def answer(link: NodeLink, actions: list[Action], *, epoch: int = 1, seq: int = 10, now: float = 0.0) -> list[Action]:
     event_id = question(actions)
     assert event_id
-    body = GetResult(1, 1, OBJECTS)
-    return link.received(to_node(Verb.GET_RESULT, body, event_id=event_id, epoch=epoch, seq=seq), now, 0)
+    said = to_node(Verb.GET_RESULT, everything(*OBJECTS), event_id=event_id, epoch=epoch, seq=seq)
+    return link.received(said, now, 0)
 
 
 def birth(*, epoch: int = 1, online: bool = True, retained: bool = False) -> Received:
@@ -84,7 +100,7 @@ def test_connection_brings_a_retained_birth_and_a_question() -> None:
     (topic, header, body), (get_topic, _, get) = said(actions)
     assert (topic, body) == (TOPICS.node(NODE, Verb.PRESENCE), Presence(online=True, connection=3, agent="0.1.0"))
     assert (header.node_epoch, header.timestamp) == (7, 99)
-    assert (get_topic, get) == (TOPICS.node(NODE, Verb.GET), Get())
+    assert (get_topic, get) == (TOPICS.node(NODE, Verb.GET), a_get())
     published = [action.message for action in actions if isinstance(action, Publish)]
     assert [message.retain for message in published] == [True, False]
 
@@ -145,7 +161,7 @@ def test_cloud_that_is_not_ready_is_asked_again_and_not_called_silent() -> None:
     link, now = a_link(), 0.0
     actions, found = link.connected(1, now, 0), []
     while now < 600:
-        refusal = to_node(Verb.GET_RESULT, GetResult(1, 1, ()), event_id=question(actions) or "", code=503)
+        refusal = to_node(Verb.GET_RESULT, GetResult(""), event_id=question(actions) or "", code=503)
         found += warnings(link.received(refusal, now, 0))
         now = link.next_deadline() or 600
         actions = link.tick(now, 0)
@@ -158,7 +174,7 @@ def test_cloud_that_is_not_ready_is_asked_again_and_not_called_silent() -> None:
 def test_not_ready_deletes_nothing() -> None:
     link = a_link(records=True)
     event_id = question(link.connected(1, 0.0, 0))
-    refusal = to_node(Verb.GET_RESULT, GetResult(1, 1, ()), event_id=event_id or "", code=503)
+    refusal = to_node(Verb.GET_RESULT, GetResult(""), event_id=event_id or "", code=503)
     assert link.received(refusal, 0.0, 0) == []
     assert len(link.desired.records) == 2
 
@@ -166,7 +182,7 @@ def test_not_ready_deletes_nothing() -> None:
 def test_refusal_is_named_even_when_the_cloud_could_not_read_which_question() -> None:
     link = a_link()
     link.connected(1, 0.0, 0)
-    refusal = to_node(Verb.GET_RESULT, GetResult(1, 1, ()), event_id="", code=400)
+    refusal = to_node(Verb.GET_RESULT, GetResult(""), event_id="", code=400)
     assert warnings(link.received(refusal, 0.0, 0)) == ["cloud refused to synchronise"]
     assert not link.live
 
@@ -174,7 +190,7 @@ def test_refusal_is_named_even_when_the_cloud_could_not_read_which_question() ->
 def test_answer_without_an_event_id_is_no_answer() -> None:
     link = a_link(records=True)
     link.connected(1, 0.0, 0)
-    assert link.received(to_node(Verb.GET_RESULT, GetResult(1, 1, ()), event_id=""), 0.0, 0) == []
+    assert link.received(to_node(Verb.GET_RESULT, GetResult(""), event_id=""), 0.0, 0) == []
     assert len(link.desired.records) == 2
 
 
@@ -347,9 +363,9 @@ def test_link_without_a_connection_is_quiet() -> None:
     "message",
     [
         raw(TOPICS.node(NODE, Verb.UPDATED), b"{"),
-        raw("somewhere/else", messages.encode(Header("e", 0), Updated((), ("a",)))),
+        raw("somewhere/else", messages.encode(Header("e", 0, 1), Updated((), ("a",)))),
         raw(TOPICS.node("edge1", Verb.UPDATED), messages.encode(Header("e", 0, 1, seq=99), Updated((), ("a",)))),
-        raw(TOPICS.node(NODE, Verb.GET_RESULT), messages.encode(Header("e", 0), Get())),
+        raw(TOPICS.node(NODE, Verb.GET_RESULT), messages.encode(Header("e", 0), a_get())),
         raw(TOPICS.node(NODE, Verb.UPDATED), messages.encode(Header("e", 0), CloudPresence(online=True))),
     ],
     ids=["not JSON", "other topic", "other node", "wrong type", "birth on a topic of the node"],
@@ -383,3 +399,129 @@ def test_node_that_is_asked_whether_it_is_there_answers_with_a_question() -> Non
     link = a_live_link()
     actions = link.received(to_node(Verb.UPDATED, Updated((), ()), seq=11), 5.0, 0)
     assert question([*actions, *link.tick(5.0 + ROLL_CALL_SECONDS, 0)])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        to_node(Verb.UPDATED, Updated((), ("a",)), epoch=4, seq=99),
+        to_node(Verb.STATUS_RESULT, StatusResult((Verdict("a", 7, 1, 200),)), epoch=4),
+        birth(epoch=4),
+    ],
+    ids=["push", "verdict", "birth"],
+)
+def test_deposed_cloud_is_not_obeyed_and_told_of_its_successor(message: Received) -> None:
+    link = a_link()
+    answer(link, link.connected(1, 0.0, 0), epoch=5)
+    link.report(a_report("a"), 0.0, 0)
+    assert warnings(link.received(message, 0.0, 0)) == ["an earlier cloud speaks"]
+    assert (len(link.desired.records), len(link.outbox), link.dropped) == (2, 1, 1)
+    ((_, header, _),) = [item for item in said(link.tick(ROLL_CALL_SECONDS, 0)) if isinstance(item[2], Get)]
+    assert header.cloud_epoch == 5
+
+
+def test_answer_of_a_deposed_cloud_is_none() -> None:
+    link = a_live_link()
+    link.received(birth(epoch=2), 0.0, 0)
+    asked = link.tick(ROLL_CALL_SECONDS, 0)
+    assert warnings(answer(link, asked, epoch=1, seq=99, now=1.0)) == ["an earlier cloud speaks"]
+    assert answer(link, asked, epoch=2, seq=1, now=1.0) != []
+
+
+def test_replayed_birth_tells_of_an_epoch_before_any_answer() -> None:
+    link = a_link()
+    asked = link.connected(1, 0.0, 0)
+    link.received(birth(epoch=9, retained=True), 0.0, 0)
+    assert warnings(answer(link, asked, epoch=8)) == ["an earlier cloud speaks"]
+    assert not link.live
+
+
+def test_first_cloud_that_answers_names_the_cluster_and_others_are_not_heard_any_more() -> None:
+    link = a_link()
+    event_id = question(link.connected(1, 0.0, 0))
+    link.received(of_cluster("here", Verb.GET_RESULT, everything(*OBJECTS), event_id=event_id or ""), 0.0, 0)
+    assert link.live
+    actions = link.received(of_cluster("there", Verb.UPDATED, Updated((), ("a", "b")), epoch=99), 0.0, 0)
+    assert warnings(actions) == ["message dropped"]
+    assert (link.cloud_epoch, len(link.desired.records)) == (1, 2)
+    asked = link.tick(700.0, 0)
+    assert said(asked)[0][1].cluster == "here"
+
+
+def of_cluster(cluster: str, verb: Verb, body: messages.Body, *, event_id: str = "e", epoch: int = 1) -> Received:
+    header = Header(event_id, 0, cloud_epoch=epoch, seq=10, cluster=cluster)
+    return raw(TOPICS.node(NODE, verb), messages.encode(header, body))
+
+
+def test_birth_spreads_the_nodes_as_it_says_and_two_minutes_at_most() -> None:
+    asked_at = []
+    for seconds in (0, 60, 10_000):
+        link = a_live_link()
+        payload = messages.encode(Header("c", 0, 1), CloudPresence(online=True, roll_call_seconds=seconds))
+        link.received(raw(TOPICS.cloud(), payload), 0.0, 0)
+        asked_at.append(link.next_deadline() or 0.0)
+    assert asked_at[0] <= ROLL_CALL_SECONDS < asked_at[1] <= 60 < asked_at[2] <= 120
+
+
+def test_status_that_the_api_server_has_is_not_sent_again() -> None:
+    link = a_live_link()
+    (sent,) = reports(link.report(a_report("a"), 0.0, 0))
+    link.received(verdict("a", sent.seq), 0.0, 0)
+    asked = link.connected(2, 9.0, 0)
+    assert said(asked)[1][2] == a_get(*OBJECTS, reports=(a_report("a"),))
+    equal = GetResult(object_tree(*OBJECTS).root)
+    actions = link.received(to_node(Verb.GET_RESULT, equal, event_id=question(asked) or "", seq=11), 9.0, 0)
+    assert link.live
+    assert said(actions) == []
+
+
+def test_status_that_the_api_server_lost_is_found_and_sent_again() -> None:
+    link = a_live_link()
+    for uid in ("a", "b"):
+        for sent in reports(link.report(a_report(uid), 0.0, 0)):
+            link.received(verdict(uid, sent.seq), 0.0, 0)
+    asked = link.connected(2, 9.0, 0)
+    theirs = status_tree(a_report("a"), a_report("b", 0))
+    roots = GetResult(object_tree(*OBJECTS).root, "", theirs.buckets())
+    actions = link.received(to_node(Verb.GET_RESULT, roots, event_id=question(asked) or "", seq=11), 9.0, 0)
+    ((_, header, entries),) = said(actions)
+    assert entries == GetEntries((), (bucket_of("b"),))
+    found = EntriesResult(1, 1, {}, theirs.entries((bucket_of("b"),)))
+    actions = link.received(to_node(Verb.GET_RESULT, found, event_id=header.event_id, seq=12), 9.0, 0)
+    assert [report.uid for report in reports(actions)] == ["b"]
+
+
+def test_report_of_an_earlier_generation_is_not_sent_again_however_the_cloud_differs() -> None:
+    link = a_live_link()
+    link.received(to_node(Verb.UPDATED, Updated((an_object("a", 2),), ()), seq=11), 0.0, 0)
+    link.outbox.remember(a_report("a"))
+    asked = link.connected(2, 9.0, 0)
+    now = everything(an_object("a", 2), OBJECTS[1])
+    actions = link.received(to_node(Verb.GET_RESULT, now, event_id=question(asked) or "", seq=12), 9.0, 0)
+    assert reports(actions) == []
+
+
+def test_most_objects_gone_at_once_are_kept_until_a_second_answer_and_a_person_is_told() -> None:
+    many = [an_object(f"u{number}") for number in range(30)]
+    link = NodeLink(NODE, 7, TOPICS, rng(), "0.1.0", DesiredState({item.uid: item for item in many}))
+    asked = link.connected(1, 0.0, 0)
+    empty = to_node(Verb.GET_RESULT, everything(), event_id=question(asked) or "")
+    actions = link.received(empty, 0.0, 0)
+    assert warnings(actions) == ["many objects to forget"]
+    assert len(link.desired.records) == 30
+    assert link.received(empty, 0.0, 0) == [], "the same answer twice is one answer"
+    soon = link.next_deadline() or 0.0
+    assert 0.0 < soon <= 5.0
+    asked = link.tick(soon, 0)
+    link.received(to_node(Verb.GET_RESULT, everything(), event_id=question(asked) or "", seq=2), soon, 0)
+    assert link.desired.records == {}
+
+
+def test_answer_that_no_longer_holds_when_it_comes_leads_to_another_question_after_a_pause() -> None:
+    link = a_live_link()
+    asked = link.tick(700.0, 0)
+    link.received(to_node(Verb.UPDATED, Updated((an_object("c"),), ()), seq=13), 700.0, 0)
+    answer(link, asked, seq=12, now=700.0)
+    soon = link.next_deadline() or 0.0
+    assert 700.0 < soon <= 705.0
+    assert question(link.tick(soon, 0))

@@ -63,17 +63,25 @@ def test_forgotten_object_leaves_nothing() -> None:
     outbox = an_outbox("a")
     outbox.forget("a")
     outbox.forget("never")
-    outbox.requeue_all()
-    assert len(outbox) == 0
+    outbox.hurry()
+    assert (len(outbox), len(outbox.digests)) == (0, 0)
     assert outbox.next_due() is None
 
 
-def test_requeue_sends_the_latest_of_every_object_at_once_even_when_it_was_settled() -> None:
+def test_hurry_sends_at_once_what_has_no_verdict_and_nothing_else() -> None:
     outbox = an_outbox("a", "b")
-    settled, _ = outbox.due(0.0)
+    settled, waiting = outbox.due(0.0)
     outbox.settle(a_verdict(settled))
-    outbox.requeue_all()
-    assert [report.uid for report in sorted(outbox.due(0.1), key=lambda report: report.uid)] == ["a", "b"]
+    outbox.hurry()
+    assert outbox.due(0.1) == [waiting]
+
+
+def test_remembered_status_is_sent_only_when_it_is_asked_for() -> None:
+    outbox = Outbox(rng())
+    outbox.remember(a_report("a"))
+    assert (outbox.due(0.0), "a" in outbox) == ([], False)
+    outbox.send("a")
+    assert outbox.due(0.0) == [a_report("a", seq=1)]
 
 
 def test_window_bounds_what_is_unanswered() -> None:

@@ -17,10 +17,12 @@ from random import Random
 from neptune.protocol import cloud, messages, node
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
+from neptune.protocol.digest import spec_hash
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import TO_CLOUD, Topics
 from neptune.transport import Message, Received
 from tests.protocol.samples import a_report
+from tests.support.inventory import LiveInventory
 
 TOPICS = Topics()
 NODES = ("edge0", "edge1")
@@ -49,6 +51,9 @@ class Api:
 
     def of(self, name: str) -> list[DesiredObject]:
         return [item for owner, item in self.objects.values() if owner == name]
+
+    def statuses_of(self, name: str) -> list[StatusReport]:
+        return [report for uid, (_, report) in self.written.items() if self.objects.get(uid, ("", None))[0] == name]
 
     def write(self, name: str, epoch: int, report: StatusReport) -> int:
         """Write a report unless the object is gone, another's or of another generation; return the verdict's code."""
@@ -169,7 +174,7 @@ class World:
     # The cloud
 
     def _new_cloud(self, epoch: int) -> cloud.CloudLink:
-        return cloud.CloudLink(epoch, TOPICS, self.api.of, is_ready=True)
+        return cloud.CloudLink(epoch, TOPICS, LiveInventory(self.api.of, self.api.statuses_of), is_ready=True)
 
     def restart_cloud(self, *, keep_epoch: bool) -> None:
         """Kill the cloud; the new process answers once its cache is complete. A clock may give it the old epoch."""
@@ -207,7 +212,8 @@ class World:
         before, item = self.api.objects.pop(uid, ("", None))
         if owner is not None:
             generation = item.generation + 1 if item is not None else 1
-            item = DesiredObject("Dataset", "default", uid, uid, generation, {"url": url, "format": "txt"})
+            spec = {"url": url, "format": "txt"}
+            item = DesiredObject("Dataset", "default", uid, uid, generation, spec, spec_hash(spec))
             self.api.objects[uid] = (owner, item)
             self._carry_out_cloud([*self.cloud.push(owner, [item], [], 0)])
         if before not in ("", owner):
@@ -227,7 +233,7 @@ class World:
         if keep:
             agent.counted = dict(old.counted)
             for report in agent.counted.values():
-                agent.link.outbox.put(report)
+                agent.link.outbox.remember(report)
         self.connect(name)
 
     def count(self, name: str, uid: str) -> None:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     WAITING_FOR_NODE = "WaitingForNode"
     NO_NODE = "NoNode"
     NODE_OFFLINE = "NodeOffline"
+    NODE_NEVER_SEEN = "NodeNeverSeen"
     NODE_ONLINE = "NodeOnline"
     STORED = "Stored"
     NOT_FOUND = "NotFound"

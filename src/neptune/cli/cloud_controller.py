@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import sys
 
 from neptune import __version__, log
 from neptune.cli import broker, edge_settings
 from neptune.cli.main import run_program
-from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole
+from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole, yes_or_no
 from neptune.clock import SystemClock
 
 #: Reconciles of each kind that run at a time: what one API server answers without queueing.
 DEFAULT_WORKERS = 8
 SETTINGS = (
     *BROKER,
-    Setting("client-id", "this controller's name at the broker (default: neptune-cloud-HOSTNAME)"),
+    Setting("client-id", "this controller's name at the broker (default: neptune-cloud-HOSTNAME and a random end)"),
     Setting("kubeconfig", "how to reach the API server (default: as kubectl, or as a pod)", metavar="FILE"),
     Setting("context", "the context in that file (default: its current one)"),
     Setting("namespace", "serve the objects of one namespace (default: of all)"),
     Setting("listen", "HOST:PORT of /livez, /readyz and /metrics (default: none)", metavar="ADDRESS"),
     Setting("workers", "reconciles that run at a time, in each direction", DEFAULT_WORKERS, whole(1, 1000), "N"),
+    Setting("leader-elect", "of several controllers let one work, the others stand by", False, yes_or_no, "BOOL"),
+    Setting("lease", "[NAMESPACE/]NAME of the Lease that they compete for; the namespace of the pod by default",
+            "neptune-cloud-controller", metavar="LEASE"),
+    Setting("lease-seconds", "how long a leader that died goes unnoticed", 15, whole(5, 3600), "SECONDS"),
     *LOGGING,
-)
+)  # fmt: skip
 PROGRAM = Program(
     "cloud-controller",
     "Keeps Kubernetes Datasets in step with edge nodes, over an MQTT broker.",
@@ -43,9 +48,16 @@ def main() -> None:
 async def _serve(values: Values, stop: asyncio.Event) -> None:
     # Here, so that a node's installation, which lacks what they import, gets one line that says so.
     from neptune.controllers.app import CloudController  # noqa: PLC0415
-    from neptune.runtime import Client  # noqa: PLC0415
+    from neptune.runtime import Client, LeaderElection  # noqa: PLC0415
 
-    client_id = values["client-id"] or f"neptune-cloud-{socket.gethostname()}"
+    # A broker ends the connection of an earlier client of the same id: two processes that shared one would fight.
+    client_id = values["client-id"] or f"neptune-cloud-{socket.gethostname()}-{secrets.token_hex(4)}"
+    election = None
+    if values["leader-elect"]:
+        namespace, _, name = values["lease"].rpartition("/")
+        lasts = values["lease-seconds"]
+        # In the proportions of Kubernetes' own parts: 15, 10 and 2 seconds.
+        election = LeaderElection(name, namespace, lasts, renew_seconds=lasts * 2 / 3, retry_seconds=lasts * 2 / 15)
     transport = broker.transport(values, client_id)
     client = Client(values["kubeconfig"], context=values["context"])
     controller = CloudController(
@@ -56,6 +68,7 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
         namespace=values["namespace"] or "",
         workers=values["workers"],
         listen=values["listen"] or "",
+        leader_election=election,
     )
     # Before nodes hear of a cloud that could not serve them.
     await client.connect()

@@ -58,6 +58,13 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def yes_or_no(value: str) -> bool:
+    """Take `true` or `false`, as Kubernetes' own programs do; a flag without a value is `true`."""
+    if value not in ("true", "false"):
+        raise ValueError("is not true or false")
+    return value == "true"
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Take one of these words."""
 
@@ -200,10 +207,13 @@ class Program:
         parser.add_argument("action", nargs="?", choices=["config"], help="print each setting and its source, then end")
         for setting in (*self.settings, CONFIG):
             shown = "" if setting.default is None else f" ({_shown(setting.default)})"
+            is_switch = setting.parse is yes_or_no
             parser.add_argument(
                 f"--{setting.name}",
                 metavar=setting.metavar,
                 action="append" if setting.repeated else "store",
+                nargs="?" if is_switch else None,
+                const="true" if is_switch else None,
                 help=(setting.help + shown).replace("%", "%%"),
             )
         parser.add_argument("--version", action="version", version=f"{self.name} {self.version}")
@@ -262,7 +272,9 @@ def _parsed(setting: Setting, given: Any, place: str) -> Any:
 def _parsed_one(setting: Setting, given: Any, place: str) -> Any:
     if isinstance(given, (list, dict)):
         raise SettingsError(f"{place} wants one value")
-    # TOML knows numbers, and a number is as good as its text; a yes or a date is a mistake.
+    # TOML knows numbers, and a number is as good as its text; a date is a mistake, and mostly a yes is.
+    if isinstance(given, bool) and setting.parse is yes_or_no:
+        return given
     if isinstance(given, bool) or not isinstance(given, (str, int, float)):
         raise SettingsError(f"{place}: {_shown(given)!r} is not a text or a number")
     try:

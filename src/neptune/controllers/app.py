@@ -1,6 +1,7 @@
 """Puts the cloud controller together: the one place here that names all parts.
 
     API server -> cache -> downstream -> link -> transport -> nodes
+                    └────> inventory ────^
     nodes -> transport -> link -> mailbox -> upstream -> API server
 
 Neighbours: `cli.cloud_controller` makes the client and the transport and calls `serve`.
@@ -11,16 +12,25 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from neptune.api import Dataset
+from neptune.api import Dataset, ResourceKey
+from neptune.api.core import Namespace
 from neptune.clock import Clock
 from neptune.controllers.dataset.downstream import Downstream, desired
+from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
 from neptune.controllers.link import Link
+from neptune.log import get_logger
 from neptune.protocol.cloud import CloudLink
+from neptune.protocol.inventory import Inventory
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.topics import Topics
-from neptune.runtime import Cache, Client, Keys, Manager, Predicate, Query
+from neptune.runtime import ApiError, Cache, Change, Client, Keys, LeaderElection, Manager, Predicate, Query
 from neptune.transport import Transport
+
+#: Its uid names a cluster, as the OpenTelemetry convention `k8s.cluster.uid` has it.
+CLUSTER_NAMESPACE = ResourceKey("", "kube-system")
+
+log = get_logger()
 
 
 class CloudController:
@@ -32,10 +42,11 @@ class CloudController:
         topic_prefix: where topics begin, as the nodes have it.
         workers: reconciles of each direction that run at a time.
         listen: `HOST:PORT` of probes and metrics; empty for none.
+        leader_election: of several controllers one speaks to the nodes; the others keep their caches warm.
         rng: what spreads retries, for simulation.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the composition root: all but the first three have a name at the call
         self,
         client: Client,
         transport: Transport,
@@ -45,25 +56,18 @@ class CloudController:
         namespace: str = "",
         workers: int,
         listen: str = "",
+        leader_election: LeaderElection | None = None,
         rng: Random | None = None,
     ) -> None:
-        self.manager = Manager(client, clock=clock, listen=listen, rng=rng)
+        self.manager = Manager(client, clock=clock, listen=listen, leader_election=leader_election, rng=rng)
         cache = self.manager.cache
-        cache.watch(Dataset, namespace)
         cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])
         cache.index(Dataset, NODE_INDEX, lambda dataset: [dataset.spec.node_name])
-        # Whoever started later is the later cloud; nodes compare epochs for equality only.
-        core = CloudLink(
-            epoch=int(clock.now().timestamp() * 1000),
-            topics=Topics(topic_prefix),
-            objects_of=lambda node: objects_of(cache, node),
-        )
-        self.link = Link(
-            core,
-            transport,
-            clock,
-            object_of=lambda node, uid: object_of(cache, node, uid),
-        )
+        inventory = follow(cache, namespace)
+        self._is_elected = leader_election is not None
+        # Without an election whoever started later is the later cloud, as far as the clock goes; nodes know better.
+        core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
+        self.link = Link(core, transport, clock)
         downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
         self.manager.add(self._open)
         nodes = Keys()
@@ -83,28 +87,37 @@ class CloudController:
         )
 
     async def _open(self) -> None:
-        """The caches are complete: let nodes ask."""
+        """The caches are complete, and this process leads: let nodes ask."""
+        self.link.core.cluster = await cluster_of(self.manager.client)
+        if (term := self.manager.term) is not None:
+            self.link.core.epoch = term + 1
         self.link.ready()
+        if self._is_elected:
+            await self.link.run()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then finish what was begun and say goodbye to the nodes.
 
-        The link runs from the start: while the cache is not complete it answers nodes that they must ask again.
+        Without an election the link runs from the start: until the cache is complete it tells nodes to ask again.
+
+        Raises:
+            LeadershipLost: another controller leads now or soon; end the process and start it again.
         """
-        link = asyncio.create_task(self.link.run(), name="link")
         serving = asyncio.create_task(self.manager.serve(), name="manager")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        links = [] if self._is_elected else [asyncio.create_task(self.link.run(), name="link")]
         try:
-            await asyncio.wait([link, serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([serving, stopping, *links], return_when=asyncio.FIRST_COMPLETED)
             await self.manager.stop()
             await serving
         finally:
             # Workers before the link, so that their last verdicts still go out.
-            for task in (stopping, serving, link):
+            for task in (stopping, serving, *links):
                 task.cancel()
                 await asyncio.wait([task])
-        if not link.cancelled():
-            link.result()
+        for link in links:
+            if not link.cancelled():
+                link.result()
 
 
 #: A change of the object is no reason to write a report again; the report's arrival is, and a conflict comes back by
@@ -112,13 +125,35 @@ class CloudController:
 only_deletions = Predicate(lambda change: change.new is None)
 
 
-def objects_of(cache: Cache, node: str) -> list[DesiredObject]:
-    """Return everything that a node should have, by name, so that its answer is the same each time."""
-    datasets = cache.list(Dataset, index=NODE_INDEX, value=node)
-    return [desired(dataset) for dataset in sorted(datasets, key=lambda dataset: dataset.key)]
+def follow(cache: Cache, namespace: str) -> Inventory:
+    """Return an inventory that changes with the cache."""
+
+    def object_of(uid: str) -> DesiredObject | None:
+        dataset = find(cache, uid)
+        return None if dataset is None else desired(dataset)
+
+    def on_change(change: Change[Dataset]) -> None:
+        dataset = informer.decode_or_none(change.new) if change.new else None
+        if change.old and (dataset is None or change.old.uid != dataset.metadata.uid):
+            inventory.remove(change.old.uid)
+        if dataset is None:
+            return
+        if dataset.spec.node_name:
+            inventory.put(dataset.spec.node_name, desired(dataset), as_reported(dataset))
+        else:
+            inventory.remove(dataset.metadata.uid)
+
+    inventory = Inventory(object_of)
+    informer = cache.watch(Dataset, namespace)
+    informer.subscribe(on_change)
+    return inventory
 
 
-def object_of(cache: Cache, node: str, uid: str) -> DesiredObject | None:
-    """Return the object with that uid if it is that node's, else None."""
-    dataset = find(cache, uid)
-    return desired(dataset) if dataset is not None and dataset.spec.node_name == node else None
+async def cluster_of(client: Client) -> str:
+    """Return what names the cluster in messages, or nothing when the API server does not tell."""
+    try:
+        return (await client.get(Namespace, CLUSTER_NAMESPACE)).metadata.uid
+    except ApiError as error:
+        remedy = "let this user get the namespace kube-system, or keep other clusters off the broker"
+        log.warning("cluster not known to nodes", problem=str(error), remedy=remedy)
+        return ""

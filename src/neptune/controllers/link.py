@@ -15,7 +15,7 @@ from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
-from neptune.protocol.messages import DesiredObject, Verdict
+from neptune.protocol.messages import Verdict
 from neptune.protocol.presence import NodeState
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
 
@@ -23,6 +23,8 @@ log = get_logger()
 
 #: How long what waits may take to go out at the end (seconds).
 FINISH_SECONDS = 1.0
+#: Bounds the memory of what has been logged as denied; past it everything may be said again.
+_MAX_DENIED = 1000
 
 
 @dataclass(slots=True)
@@ -37,18 +39,10 @@ class _Waiting:
 class Link:
     """Runs a `CloudLink` over a transport.
 
-    `object_of` returns the object with that uid if it is that node's now, else None: the node is told to forget it.
     `on_report` and `on_presence` are called on the loop and must not block.
     """
 
-    def __init__(
-        self,
-        core: CloudLink,
-        transport: Transport,
-        clock: Clock,
-        *,
-        object_of: Callable[[str, str], DesiredObject | None],
-    ) -> None:
+    def __init__(self, core: CloudLink, transport: Transport, clock: Clock) -> None:
         self.core = core
         self.on_report: Callable[[Reported], None] = lambda reported: None
         self.on_presence: Callable[[str], None] = lambda node: None
@@ -57,7 +51,6 @@ class Link:
         self.changed_at = clock.monotonic()
         self._transport = transport
         self._clock = clock
-        self._object_of = object_of
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
@@ -66,6 +59,7 @@ class Link:
 
     async def run(self) -> None:
         """Serve nodes until cancelled; then say goodbye to them."""
+        self.changed_at = self._clock.monotonic()
         session = Session(self.core.topics.filters_of_cloud(), lambda number: self.core.will(number, self._timestamp()))
         await self._transport.open(session)
         try:
@@ -171,6 +165,8 @@ class Link:
     def _note(self, topic: str, outcome: Published) -> None:
         """Log a refusal, once a topic until the broker takes a message there."""
         if outcome is Published.DENIED and topic not in self._denied:
+            if len(self._denied) >= _MAX_DENIED:
+                self._denied.clear()
             self._denied.add(topic)
             remedy = "let this user write to the topics of every node (deploy/broker)"
             log.error("broker refused a publish", topic=topic, remedy=remedy)
@@ -179,7 +175,7 @@ class Link:
 
     def _messages(self, node: str, waiting: _Waiting) -> list[Publish]:
         now = self._timestamp()
-        found = {uid: self._object_of(node, uid) for uid in sorted(waiting.pushes)}
+        found = {uid: self.core.inventory.object(node, uid) for uid in sorted(waiting.pushes)}
         objects = [item for item in found.values() if item is not None]
         deleted = [uid for uid, item in found.items() if item is None]
         return [

@@ -136,7 +136,7 @@ class Agent:
         desired = DesiredState(dict(saved.objects))
         link = NodeLink(settings.node, epoch, Topics(settings.topic_prefix), self._rng, agent, desired)
         for uid, result in saved.results.items():
-            link.outbox.put(result.report(uid))
+            link.outbox.remember(result.report(uid))
         return link
 
     async def _serve(self, stop: asyncio.Event) -> None:

@@ -26,20 +26,20 @@ from neptune.protocol.desired import Change
 from neptune.protocol.messages import DesiredObject
 
 #: Of the tables below; another one is not read.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FILE, _LOCK, _ASIDE = "node.db", "lock", ".aside"
 _TABLES = """
 CREATE TABLE node (epoch INTEGER NOT NULL);
 INSERT INTO node VALUES (0);
 CREATE TABLE objects (
     uid TEXT PRIMARY KEY, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    generation INTEGER NOT NULL, spec TEXT NOT NULL, result TEXT
+    generation INTEGER NOT NULL, spec TEXT NOT NULL, hash TEXT NOT NULL, result TEXT
 ) WITHOUT ROWID;
 """
 _PUT = """
-INSERT INTO objects (uid, kind, namespace, name, generation, spec) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO objects (uid, kind, namespace, name, generation, spec, hash) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (uid) DO UPDATE SET kind = excluded.kind, namespace = excluded.namespace, name = excluded.name,
-    generation = excluded.generation, spec = excluded.spec
+    generation = excluded.generation, spec = excluded.spec, hash = excluded.hash
 """
 _Statement = tuple[str, tuple[object, ...]]
 
@@ -119,7 +119,8 @@ class Store:
     def save(self, change: Change | None = None, results: Iterable[tuple[str, Result]] = ()) -> None:
         """Write objects and results in one transaction. A result whose object is unknown is dropped."""
         for item in change.stored if change else ():
-            values = (item.uid, item.kind, item.namespace, item.name, item.generation, json.dumps(item.spec))
+            spec = json.dumps(item.spec)
+            values = (item.uid, item.kind, item.namespace, item.name, item.generation, spec, item.hash)
             self._pending[_Rank.OBJECT, item.uid] = (_PUT, values)
         for uid in change.forgotten if change else ():
             self._pending[_Rank.OBJECT, uid] = ("DELETE FROM objects WHERE uid = ?", (uid,))
@@ -164,10 +165,10 @@ class Store:
         epoch = connection.execute("SELECT epoch FROM node").fetchone()
         objects, results = {}, {}
         try:
-            for kind, namespace, name, uid, generation, spec, result in connection.execute(
-                "SELECT kind, namespace, name, uid, generation, spec, result FROM objects"
+            for kind, namespace, name, uid, generation, spec, hash_, result in connection.execute(
+                "SELECT kind, namespace, name, uid, generation, spec, hash, result FROM objects"
             ):
-                item = DesiredObject(kind, namespace, name, uid, generation, json.loads(spec))
+                item = DesiredObject(kind, namespace, name, uid, generation, json.loads(spec), hash_)
                 objects[item.uid] = item
                 if result is not None:
                     results[item.uid] = Result.from_json(json.loads(result))

@@ -1,28 +1,38 @@
 """The cloud's end of the link as a state machine: events go in, `Action`s come out. No I/O, no clock.
 
-Flow: a node's `get` is answered with all its objects; changes are pushed; a node's reports are handed on, and its
+Flow: a node's questions are answered from the inventory; changes are pushed; a node's reports are handed on, and its
 verdicts sent when the API server has decided. Guarantees: identity comes from the topic; until `is_ready` every
-question is answered 503, so that an empty cache never reads as "delete everything". Assumptions: none about delivery.
+question is answered 503, so that an empty cache never reads as "delete everything". A cloud whose epoch is below one
+that a node has heard of goes above it and announces itself anew: nodes obey no lower one. Assumptions: none about
+delivery, and that only the leader's link runs where there are several.
 Errors: a message that cannot be read is answered where it was a request, counted in `dropped`, and named once a node,
-kind and connection. An object that no message can carry is left out and named: the other objects are not held up.
-Neighbours: `controllers.link` carries out the actions; `presence` says which nodes are there.
+kind and connection. Neighbours: `controllers.link` carries out the actions; `presence` says which nodes are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from neptune.protocol import messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
+from neptune.protocol.digest import BUCKETS
+from neptune.protocol.inventory import Inventory
 from neptune.protocol.messages import (
+    Answer,
     CloudPresence,
     DesiredObject,
+    Entries,
+    EntriesResult,
     Get,
+    GetEntries,
+    GetObjects,
     GetResult,
     Header,
     MessageError,
+    ObjectsResult,
     Presence,
+    Question,
     StatusReport,
     StatusResult,
     StatusUpdate,
@@ -35,6 +45,14 @@ from neptune.transport import Message, Received
 
 #: Bounds the memory of what has been warned about; past it everything may be said again.
 _MAX_WARNED = 1000
+#: A node that has no more than this many objects gets them all when something differs: that is one question less.
+SNAPSHOT_OBJECTS = 32
+#: Entries in one message: with uids as Kubernetes makes them, half of what a batch may have.
+ENTRIES_PER_PART = 500
+#: Nodes that a cloud lets ask in a second after its start.
+ROLL_CALL_NODES_PER_SECOND = 500
+#: The pause between two raises of the epoch (seconds): two clouds that both believe to be the one only make some noise.
+RAISE_BASE_SECONDS, RAISE_MAX_SECONDS = 5, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +85,23 @@ Action = Publish | PresenceChanged | Reported | Warn
 
 @dataclass(slots=True)
 class CloudLink:
-    """The link of one cloud process. `epoch` names it: higher than that of any earlier one.
+    """The link of one cloud process. `epoch` names it: higher than that of any earlier one, else it is raised.
 
-    `objects_of` returns all objects of a node, from a cache that is complete once `is_ready` is set.
+    `inventory` is complete once `is_ready` is set. `cluster` is the uid of kube-system, empty where it is not known.
     """
 
     epoch: int
     topics: Topics
-    objects_of: Callable[[str], Iterable[DesiredObject]]
+    inventory: Inventory
     is_ready: bool = False
+    cluster: str = ""
     presence: PresenceTable = field(default_factory=PresenceTable)
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
     _seq: int = 0
+    _connection: int = 0
+    _raises: int = 0
+    _may_raise_at: float = 0.0
     _warned: set[tuple[str, str]] = field(default_factory=set)
 
     def will(self, connection: int, timestamp: int) -> Message:
@@ -87,7 +109,8 @@ class CloudLink:
         return self._announcement(online=False, connection=connection, timestamp=timestamp)
 
     def announce(self, connection: int, timestamp: int) -> list[Action]:
-        """Say that the cloud is there and ready; nodes that hear it ask for everything: they may have missed pushes."""
+        """Say that the cloud is there and ready; nodes that hear it ask: they may have missed pushes."""
+        self._connection = connection
         return [Publish(self._announcement(online=True, connection=connection, timestamp=timestamp))]
 
     def received(self, message: Received, now: float, timestamp: int) -> list[Action]:
@@ -100,16 +123,44 @@ class CloudLink:
             header, body = messages.decode(message.payload)
         except MessageError as error:
             return [*self._refuse(node, verb, error, timestamp), *self._drop(node, str(error))]
+        if self.cluster and header.cluster not in ("", self.cluster):
+            return self._drop(node, f"the node is of cluster {header.cluster}; this is {self.cluster}")
+        heeded = self._heed(node, header, verb, body, now, timestamp)
+        if heeded is None:
+            return self._drop(node, f"a {body.TYPE} does not belong on {verb}")
+        return heeded
+
+    def _heed(
+        self, node: str, header: Header, verb: Verb, body: messages.Body, now: float, timestamp: int
+    ) -> list[Action] | None:
+        """Act on a message; None when it does not belong where it came."""
         match verb, body:
             case Verb.PRESENCE, Presence():
-                return self._on_presence(node, header, body, now, timestamp)
-            case Verb.GET, Get():
-                return [*self._heard(node, header, now), *self._answer(node, header, timestamp)]
+                actions = self._on_presence(node, header, body, now, timestamp)
+            case Verb.GET, Get() | GetEntries() | GetObjects():
+                raised = self._raised(node, header, now, timestamp)
+                return [*raised, *self._heard(node, header, now), *self._answer(node, header, body, timestamp)]
             case Verb.STATUS_UPDATE, StatusUpdate():
                 # Without a complete cache an unknown uid means nothing; the node sends again.
                 reported = [Reported(node, header.node_epoch, body.reports)] if self.is_ready else []
-                return [*self._heard(node, header, now), *reported]
-        return self._drop(node, f"a {body.TYPE} does not belong on {verb}")
+                actions = [*self._heard(node, header, now), *reported]
+            case _:
+                return None
+        return [*self._raised(node, header, now, timestamp), *actions]
+
+    def _raised(self, node: str, header: Header, now: float, timestamp: int) -> list[Action]:
+        """Go above the epoch of another cloud that the node has heard of: the node obeys no lower one."""
+        if header.cloud_epoch <= self.epoch or now < self._may_raise_at:
+            return []
+        reason = f"node {node} has heard of epoch {header.cloud_epoch}, this cloud had {self.epoch}"
+        self.epoch = min(header.cloud_epoch + 1, messages.MAX_NUMBER)
+        self._may_raise_at = now + min(RAISE_MAX_SECONDS, RAISE_BASE_SECONDS * 2 ** min(self._raises, 8))
+        self._raises += 1
+        warned: list[Action] = []
+        if self._raises > 1:
+            reason += "; if two cloud-controllers serve these nodes, stop one or give both --leader-elect"
+            warned = self._warn_once("", "another cloud speaks", reason)
+        return [*warned, *(self.announce(self._connection, timestamp) if self.is_ready else [])]
 
     def expire(self, now: float) -> list[Action]:
         """Tell which nodes have been away for long enough. Call it at `presence.next_deadline`."""
@@ -118,12 +169,8 @@ class CloudLink:
     def push(
         self, node: str, objects: Iterable[DesiredObject], deleted: Iterable[str], timestamp: int
     ) -> list[Publish]:
-        """Tell a node what changed, in as many messages as the size limit asks for.
-
-        An object that no message can carry is left out; the next answer to the node names it.
-        """
-        fitting = [item for item in objects if messages.size(item) <= messages.BATCH_BYTES]
-        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(fitting)]
+        """Tell a node what changed, in as many messages as the size limit asks for."""
+        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(objects)]
         published += [self._updated(node, Updated((), batch), timestamp) for batch in messages.batches(deleted)]
         return published
 
@@ -151,48 +198,78 @@ class CloudLink:
     def _heard(self, node: str, header: Header, now: float) -> list[Action]:
         return self._changed(node, self.presence.heard(node, header.node_epoch, now))
 
-    def _answer(self, node: str, request: Header, timestamp: int) -> list[Action]:
+    def _answer(self, node: str, request: Header, question: Question, timestamp: int) -> list[Action]:
         if not self.is_ready:
             reason = "the cloud has not read all objects yet; ask again"
-            return [self._result(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=reason)]
+            return [self._refusal(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=reason)]
         # One number for all parts, taken before the objects are read: every later push is newer.
-        seq = self._next()
-        fitting: list[DesiredObject] = []
-        actions: list[Action] = []
-        for item in self.objects_of(node):
-            if messages.size(item) <= messages.BATCH_BYTES:
-                fitting.append(item)
-            else:
-                name = f"{item.kind} {item.namespace}/{item.name}"
-                reason = f"{name} is larger than {messages.BATCH_BYTES} bytes; the node goes without it"
-                actions += self._warn_once(node, "object too large", reason)
-        parts = list(messages.batches(fitting)) or [()]
-        header = self._header(timestamp, seq=seq, event_id=request.event_id)
-        actions += [
-            self._send(node, Verb.GET_RESULT, header, GetResult(number, len(parts), objects))
-            for number, objects in enumerate(parts, start=1)
-        ]
-        return actions
+        header = self._header(timestamp, event_id=request.event_id)
+        answers: Sequence[Answer]
+        match question:
+            case Get():
+                answers = self._on_get(node, question)
+            case GetEntries():
+                answers = self._entries(node, question)
+            case GetObjects():
+                found = {uid: self.inventory.object(node, uid) for uid in question.uids[: messages.MAX_ASKED]}
+                gone = [uid for uid, item in found.items() if item is None]
+                answers = _parts([item for item in found.values() if item is not None], gone)
+        return [self._send(node, Verb.GET_RESULT, header, answer) for answer in answers]
+
+    def _on_get(self, node: str, question: Get) -> Sequence[Answer]:
+        desired, statuses = self.inventory.desired(node), self.inventory.statuses(node)
+        if question.root != desired.root and len(desired) <= SNAPSHOT_OBJECTS:
+            found = [self.inventory.object(node, uid) for uid in desired.entries()]
+            # An object that is gone since takes its digest along, so that the node notices.
+            parts = _parts([item for item in found if item is not None], [])
+            entries = statuses.entries()
+            return [
+                replace(
+                    part,
+                    complete=True,
+                    root=desired.root,
+                    status_entries={item.uid: entries[item.uid] for item in part.objects if item.uid in entries},
+                )
+                for part in parts
+            ]
+        buckets = "" if question.root == desired.root else desired.buckets()
+        status_buckets = "" if question.status_root == statuses.root else statuses.buckets()
+        return [GetResult(desired.root, buckets, status_buckets)]
+
+    def _entries(self, node: str, question: GetEntries) -> Sequence[Answer]:
+        parts = [
+            *((part, {}) for part in _cut(self.inventory.desired(node).entries(_valid(question.buckets)))),
+            *(({}, part) for part in _cut(self.inventory.statuses(node).entries(_valid(question.status_buckets)))),
+        ] or [({}, {})]
+        return [EntriesResult(number, len(parts), *part) for number, part in enumerate(parts, start=1)]
 
     def _refuse(self, node: str, verb: Verb, error: MessageError, timestamp: int) -> list[Action]:
-        if verb is not Verb.GET:
-            return []
-        return [self._result(node, "", timestamp, code=error.code, reason=str(error))]
+        match verb:
+            case Verb.GET:
+                return [self._refusal(node, "", timestamp, code=error.code, reason=str(error))]
+            case Verb.STATUS_UPDATE:
+                header = replace(self._header(timestamp), code=error.code, reason=str(error))
+                return [self._send(node, Verb.STATUS_RESULT, header, StatusResult(()))]
+        return []
 
-    def _result(self, node: str, event_id: str, timestamp: int, *, code: int, reason: str) -> Publish:
-        header = Header(event_id, timestamp, cloud_epoch=self.epoch, code=code, reason=reason)
-        return self._send(node, Verb.GET_RESULT, header, GetResult(1, 1, ()))
+    def _refusal(self, node: str, event_id: str, timestamp: int, *, code: int, reason: str) -> Publish:
+        header = replace(self._header(timestamp), event_id=event_id, code=code, reason=reason)
+        return self._send(node, Verb.GET_RESULT, header, GetResult(""))
 
     def _updated(self, node: str, body: Updated, timestamp: int) -> Publish:
         return self._send(node, Verb.UPDATED, self._header(timestamp), body)
 
     def _announcement(self, *, online: bool, connection: int, timestamp: int) -> Message:
-        header = Header(f"cloud-{self.epoch:x}-c{connection}", timestamp, cloud_epoch=self.epoch)
-        return Message(self.topics.cloud(), messages.encode(header, CloudPresence(online)), retain=True)
+        event_id = f"cloud-{self.epoch:x}-c{connection}"
+        header = Header(event_id, timestamp, cloud_epoch=self.epoch, cluster=self.cluster)
+        spread = 1 + self.inventory.nodes // ROLL_CALL_NODES_PER_SECOND
+        payload = messages.encode(header, CloudPresence(online=online, roll_call_seconds=spread))
+        return Message(self.topics.cloud(), payload, retain=True)
 
-    def _header(self, timestamp: int, *, seq: int | None = None, event_id: str = "") -> Header:
-        number = self._next() if seq is None else seq
-        return Header(event_id or f"cloud-{self.epoch:x}-{number}", timestamp, cloud_epoch=self.epoch, seq=number)
+    def _header(self, timestamp: int, *, event_id: str = "") -> Header:
+        number = self._next()
+        event_id = event_id or f"cloud-{self.epoch:x}-{number}"
+        return Header(event_id, timestamp, cloud_epoch=self.epoch, seq=number, cluster=self.cluster)
 
     def _next(self) -> int:
         self._seq += 1
@@ -215,3 +292,22 @@ class CloudLink:
             self._warned.clear()
         self._warned.add((node, event))
         return [Warn(event, node, reason)]
+
+
+def _parts(objects: list[DesiredObject], deleted: list[str]) -> list[ObjectsResult]:
+    """Cut objects into parts that can be sent; the uids of what is gone, of which there are few, go in the first."""
+    cut = list(messages.batches(objects)) or [()]
+    return [
+        ObjectsResult(number, len(cut), part, tuple(deleted) if number == 1 else ())
+        for number, part in enumerate(cut, start=1)
+    ]
+
+
+def _cut(entries: Entries) -> list[Entries]:
+    items = list(entries.items())
+    return [dict(items[start : start + ENTRIES_PER_PART]) for start in range(0, len(items), ENTRIES_PER_PART)]
+
+
+def _valid(buckets: Iterable[int]) -> list[int]:
+    """Return each bucket once, and only those that there are: the work is bounded whatever a node asks."""
+    return sorted({bucket for bucket in buckets if bucket < BUCKETS})

@@ -1,16 +1,23 @@
 """What a node should have: its objects by uid, and the rule for which message wins.
 
 Invariants: a message of one cloud epoch never undoes a later one of the same epoch, in whatever order they arrive;
-and nothing is removed by absence unless the answer to the node's own request is complete.
-Neighbours: `node.NodeLink` feeds it, `edge.store` keeps `records` on disk.
+nothing is removed by absence unless an answer to the node's own question listed everything that could be there, and
+much of it only once a second such answer of the same cloud agrees.
+Neighbours: `sync.Sync` and `node.NodeLink` feed it, `edge.store` keeps `records` on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from neptune.protocol.messages import DesiredObject, GetResult, Header, Updated
+from neptune.protocol.digest import BUCKETS, DigestTree, bucket_of, object_entry
+from neptune.protocol.messages import DesiredObject, EntriesResult, Header, ObjectsResult, Updated
+
+#: So many objects may go by absence at once; more than this and more than half of all is held until it is confirmed.
+MASS_DELETE = 10
+P = TypeVar("P", EntriesResult, ObjectsResult)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,45 +39,67 @@ class DesiredState:
     records: dict[str, DesiredObject] = field(default_factory=dict)
     epoch: int | None = None
     newest: int = 0
-    _floor: int = 0
-    _seen: dict[str, int] = field(default_factory=dict)
+    digests: DigestTree = field(init=False, default_factory=DigestTree)
+    #: By bucket: the number of the last message that spoke for all that is in it.
+    _floors: list[int] = field(init=False, default_factory=lambda: [0] * BUCKETS)
+    _seen: dict[str, int] = field(init=False, default_factory=dict)
+    #: What a complete answer of `epoch` lacked, when that was too much to believe at once.
+    _held: frozenset[str] = field(init=False, default=frozenset())
 
-    def is_of_another_cloud(self, header: Header, *, asked_after: int = -1) -> bool:
-        """Tell whether an answer is of another cloud process than the messages before it.
+    def __post_init__(self) -> None:
+        for item in self.records.values():
+            self.digests.put(item.uid, object_entry(item))
+
+    def follow(self, header: Header, *, asked_after: int = -1) -> bool:
+        """Take the sender of an answer for the cloud from now on; return whether it is another than before.
 
         `asked_after` is what `newest` was when the node asked. A cloud counts on, so an answer that is no higher is
-        of a process that started anew under the same epoch, as after a clock went back: its numbers start over.
+        of a process that started anew under the same epoch: its numbers start over.
         """
-        return header.cloud_epoch != self.epoch or header.seq <= asked_after
-
-    def replace(self, header: Header, objects: Iterable[DesiredObject], *, asked_after: int = -1) -> Change:
-        """Take a complete answer: store what it holds, forget what it lacks, keep what is newer than the answer."""
-        if self.is_of_another_cloud(header, asked_after=asked_after):
-            self.epoch, self.newest, self._seen = header.cloud_epoch, 0, {}
-        # The answer speaks for all that was said before it, so memory of older messages can go.
-        self._seen = {uid: seq for uid, seq in self._seen.items() if seq > header.seq}
-        self._floor = header.seq
-        self.newest = max(self.newest, header.seq)
-        answer = {item.uid: item for item in objects if item.uid not in self._seen}
-        stored = tuple(item for uid, item in answer.items() if self.records.get(uid) != item)
-        forgotten = tuple(uid for uid in self.records if uid not in answer and uid not in self._seen)
-        return self._applied(Change(stored, forgotten))
+        is_other = header.cloud_epoch != self.epoch or header.seq <= asked_after
+        if is_other:
+            self.epoch, self.newest, self._seen, self._held = header.cloud_epoch, 0, {}, frozenset()
+            self._floors = [0] * BUCKETS
+        return is_other
 
     def update(self, header: Header, message: Updated) -> Change | None:
-        """Take a push. None means that it is of another epoch: the node has to ask for the whole."""
+        """Take a push. None means that it is of another epoch: the node has to ask."""
         if header.cloud_epoch != self.epoch:
             return None
-        self.newest = max(self.newest, header.seq)
-        stored = [
-            item
-            for item in message.objects
-            if self._is_news(item.uid, header.seq) and self.records.get(item.uid) != item
-        ]
-        forgotten = [uid for uid in message.deleted if self._is_news(uid, header.seq) and uid in self.records]
+        return self.take(header.seq, message.objects, message.deleted)
+
+    def take(self, seq: int, objects: Iterable[DesiredObject], deleted: Iterable[str]) -> Change:
+        """Store and forget what a message of the present cloud names, where it is news."""
+        self.newest = max(self.newest, seq)
+        stored = [item for item in objects if self._is_news(item.uid, seq) and self.records.get(item.uid) != item]
+        forgotten = [uid for uid in deleted if self._is_news(uid, seq) and uid in self.records]
         return self._applied(Change(tuple(stored), tuple(forgotten)))
 
+    def agree(self, seq: int, buckets: Iterable[int] = range(BUCKETS)) -> None:
+        """Note that message `seq` spoke for all that is in these buckets: what was said before it is stale."""
+        self.newest = max(self.newest, seq)
+        for bucket in buckets:
+            self._floors[bucket] = max(self._floors[bucket], seq)
+        self._seen = {uid: at for uid, at in self._seen.items() if at > self._floors[bucket_of(uid)]}
+
+    def drop_absent(self, seq: int, listed: Collection[str], buckets: Iterable[int] = range(BUCKETS)) -> Change:
+        """Forget what is in these buckets and not listed in the complete answer `seq`; a mass of it only next time."""
+        absent = [uid for uid in self.digests.entries(buckets) if uid not in listed and self._seen.get(uid, 0) <= seq]
+        confirmed = [uid for uid in absent if uid in self._held]
+        unheard = [uid for uid in absent if uid not in self._held]
+        if len(unheard) > max(MASS_DELETE, len(self.records) // 2):
+            self._held = frozenset(unheard)
+        else:
+            confirmed, self._held = absent, frozenset()
+        return self._applied(Change((), tuple(confirmed)))
+
+    @property
+    def held(self) -> int:
+        """How many objects are kept until their absence is confirmed."""
+        return len(self._held)
+
     def _is_news(self, uid: str, seq: int) -> bool:
-        if seq <= max(self._floor, self._seen.get(uid, 0)):
+        if seq <= max(self._floors[bucket_of(uid)], self._seen.get(uid, 0)):
             return False
         self._seen[uid] = seq
         return True
@@ -78,32 +107,33 @@ class DesiredState:
     def _applied(self, change: Change) -> Change:
         for uid in change.forgotten:
             del self.records[uid]
-        self.records.update((item.uid, item) for item in change.stored)
+            self.digests.remove(uid)
+        for item in change.stored:
+            self.records[item.uid] = item
+            self.digests.put(item.uid, object_entry(item))
         return change
 
 
 @dataclass(slots=True)
-class Assembly:
+class Assembly(Generic[P]):
     """Collects the parts of one answer, in any order and with duplicates.
 
     A question may be answered twice, by one cloud at two moments or by two clouds. Parts of different answers never
-    mix: together they could lack an object that each of the answers has. `asked_after` is for `DesiredState`.
+    mix: together they could lack an object that each of the answers has.
     """
 
-    event_id: str
-    asked_after: int = -1
     _answer: tuple[int, int, int] = (0, -1, 0)
-    _parts: dict[int, tuple[DesiredObject, ...]] = field(default_factory=dict)
+    _parts: dict[int, P] = field(default_factory=dict)
 
-    def add(self, header: Header, part: GetResult) -> list[DesiredObject] | None:
-        """Take a part; return all objects once every part of one answer is there."""
+    def add(self, header: Header, part: P) -> list[P] | None:
+        """Take a part; return all once every part of one answer is there."""
         epoch, seq, _ = self._answer
         if not 1 <= part.part <= part.of or (header.cloud_epoch == epoch and header.seq < seq):
             return None
         answer = (header.cloud_epoch, header.seq, part.of)
         if answer != self._answer:
             self._answer, self._parts = answer, {}
-        self._parts[part.part] = part.objects
+        self._parts[part.part] = part
         if len(self._parts) < part.of:
             return None
-        return [item for number in range(1, part.of + 1) for item in self._parts[number]]
+        return [self._parts[number] for number in range(1, part.of + 1)]

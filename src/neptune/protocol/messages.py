@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_args
 
 from neptune.errors import NeptuneError
 
 Json = dict[str, Any]
+#: Digests of objects by uid.
+Entries = dict[str, str]
 
 #: The version of this schema; another one is answered with code 426.
 SCHEMA_VERSION = 1
@@ -25,6 +27,10 @@ SCHEMA_VERSION = 1
 BATCH_BYTES = 64 * 1024
 #: The largest message that is looked at: AWS IoT Core's limit, the lowest of the brokers in use.
 MAX_MESSAGE_BYTES = 128 * 1024
+#: Objects that may be asked for in one question; an answer of some hundred kilobytes.
+MAX_ASKED = 500
+#: No number is larger, so that every JSON reader has it exactly (RFC 8259, section 6). An epoch stays there.
+MAX_NUMBER = 2**53 - 1
 
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 400, 403, 404, 409
 TOO_LARGE, UPGRADE, UNAVAILABLE = 413, 426, 503
@@ -43,7 +49,9 @@ class Header:
     """What every message carries.
 
     `timestamp` is the sender's wall clock in milliseconds, for people; nothing is decided by it. `cloud_epoch` and
-    `node_epoch` name the process that speaks: a new process has a higher one. `seq` orders messages of one epoch.
+    `node_epoch` name the process that speaks: a new process has a higher one. Of the other side's epoch a message
+    carries the highest that was heard of, so that whoever is behind can go above it. `seq` orders what one cloud says.
+    `cluster` is the uid of the namespace kube-system; empty where it is not known.
     """
 
     event_id: str
@@ -53,11 +61,15 @@ class Header:
     seq: int = 0
     code: int = OK
     reason: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredObject:
-    """An object as the API server has it: the whole spec, keyed by uid, ordered by metadata.generation."""
+    """An object as the API server has it: the whole spec, keyed by uid, ordered by metadata.generation.
+
+    `hash` stands for the spec in digests. The cloud makes it; a node keeps it as it came.
+    """
 
     kind: str
     namespace: str
@@ -65,6 +77,7 @@ class DesiredObject:
     uid: str
     generation: int
     spec: Json
+    hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +132,79 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class CloudPresence:
-    """Birth and will of the cloud; a new epoch asks every node to synchronise."""
+    """Birth and will of the cloud. A birth asks every node to synchronise, spread over `roll_call_seconds`."""
 
     TYPE: ClassVar[str] = "cloud.presence"
     online: bool
+    roll_call_seconds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """A node asks for everything that it should have."""
+    """A node says what it has: the root of its objects, and that of its latest statuses."""
 
     TYPE: ClassVar[str] = "sync.get"
+    root: str
+    status_root: str
 
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """Part `part` (from 1) of `of` of all objects of a node. All parts share `event_id` and `seq`."""
+    """The answer to `Get`: the cloud's root, and bucket digests where the two sides differ, else empty texts.
+
+    Also how any question is refused: with a `code` in the header.
+    """
 
     TYPE: ClassVar[str] = "sync.result"
+    root: str
+    buckets: str = ""
+    status_buckets: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GetEntries:
+    """A node asks for the cloud's entries in these buckets."""
+
+    TYPE: ClassVar[str] = "sync.get.entries"
+    buckets: tuple[int, ...]
+    status_buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesResult:
+    """Part `part` (from 1) of `of` of the entries. All parts share `event_id` and `seq`."""
+
+    TYPE: ClassVar[str] = "sync.result.entries"
+    part: int
+    of: int
+    entries: Entries
+    status_entries: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class GetObjects:
+    """A node asks for objects that it lacks or has otherwise."""
+
+    TYPE: ClassVar[str] = "sync.get.objects"
+    uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsResult:
+    """Part `part` (from 1) of `of` of the objects that were asked for; `deleted` are those that it should not have.
+
+    `complete` is the short answer to `Get`: all parts together are all that the node should have, `root` is their
+    digest, and `status_entries` are the statuses that the API server has. All parts share `event_id` and `seq`.
+    """
+
+    TYPE: ClassVar[str] = "sync.result.objects"
     part: int
     of: int
     objects: tuple[DesiredObject, ...]
+    deleted: tuple[str, ...]
+    complete: bool = False
+    root: str = ""
+    status_entries: Entries = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +232,26 @@ class StatusResult:
     verdicts: tuple[Verdict, ...]
 
 
-Body = Presence | CloudPresence | Get | GetResult | Updated | StatusUpdate | StatusResult
-_BODIES: dict[str, type[Body]] = {
-    cls.TYPE: cls for cls in (Presence, CloudPresence, Get, GetResult, Updated, StatusUpdate, StatusResult)
-}
+Question = Get | GetEntries | GetObjects
+Answer = GetResult | EntriesResult | ObjectsResult
+Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult
+_BODIES: dict[str, type[Body]] = {cls.TYPE: cls for cls in get_args(Body)}
 _ITEMS: dict[str, type[Any]] = {
     "objects": DesiredObject,
     "reports": StatusReport,
     "verdicts": Verdict,
     "conditions": ConditionReport,
     "deleted": str,
+    "uids": str,
+    "buckets": int,
+    "status_buckets": int,
 }
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "bool": (bool,),
     "Json": (dict,),
+    "Entries": (dict,),
     "int | None": (int, type(None)),
     "str | None": (str, type(None)),
 }
@@ -205,7 +274,12 @@ def _plain(item: Any) -> Json:
 
 
 def _fitting(pairs: list[tuple[str, Any]]) -> Json:
-    return {name: value[:MAX_TEXT].replace("\0", "\ufffd") if name in _FOR_PEOPLE else value for name, value in pairs}
+    return {name: fitting(value) if name in _FOR_PEOPLE else value for name, value in pairs}
+
+
+def fitting(text: str) -> str:
+    """Return a text for people as the other side gets it."""
+    return text[:MAX_TEXT].replace("\0", "\ufffd")
 
 
 def _json(value: object) -> bytes:
@@ -246,9 +320,9 @@ def _read(cls: type[_T], data: object, path: str) -> _T:
     if not isinstance(data, dict):
         raise MessageError(f"{path or 'message'} is not an object")
     values: Json = {}
-    for field in fields(cls):  # type: ignore[arg-type]  # every caller passes a dataclass
-        if field.name in data:
-            values[field.name] = _value(data[field.name], str(field.type), field.name, path)
+    for each in fields(cls):  # type: ignore[arg-type]  # every caller passes a dataclass
+        if each.name in data:
+            values[each.name] = _value(data[each.name], str(each.type), each.name, path)
     try:
         return cls(**values)
     except TypeError as error:
@@ -260,8 +334,8 @@ def _value(value: object, declared: str, name: str, path: str) -> object:
         if not isinstance(value, list):
             raise MessageError(f"{path}{name} is not a list")
         item = _ITEMS[name]
-        if item is str:
-            return tuple(_value(entry, "str", name, path) for entry in value)
+        if item in (str, int):
+            return tuple(_value(entry, item.__name__, name, path) for entry in value)
         return tuple(_read(item, entry, f"{path}{name}.") for entry in value)
     allowed = _TYPES[declared]
     # bool is an int to Python, never to the protocol.
@@ -269,9 +343,11 @@ def _value(value: object, declared: str, name: str, path: str) -> object:
         raise MessageError(f"{path}{name} is not of type {declared}")
     if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
         raise MessageError(f"{path}{name} is too long or holds a NUL")
+    if isinstance(value, dict) and declared == "Entries" and not all(isinstance(item, str) for item in value.values()):
+        raise MessageError(f"{path}{name} has an entry that is not of type str")
     if isinstance(value, (str, dict)):
         _check_json(value, f"{path}{name}")
-    if isinstance(value, int) and not 0 <= value < 2**63:
+    if isinstance(value, int) and not 0 <= value <= MAX_NUMBER:
         raise MessageError(f"{path}{name} is out of bounds")
     return value
 

@@ -1,11 +1,13 @@
 """The node's end of the link as a state machine: events go in, `Action`s come out. No I/O, no clock.
 
-Flow: connected -> birth, `get` -> all parts of the answer -> live: statuses go up, pushes come down. A cloud that
-starts anew, a push of another epoch, a refusal and the passing of ten minutes lead back to `get`.
-Guarantees: after the last fault, one answered `get` makes the node's records equal to the cloud's, and every latest
-status is sent until it has a verdict. Assumptions: none about delivery; a cloud answers only when it knows all.
-Errors: a message that cannot be read is dropped, counted in `dropped` and named, once a kind and synchronisation.
-Neighbours: `edge.agent` carries out the actions; `desired` and `status` hold the rules.
+Flow: connected -> birth, `get` -> the synchronisation's end (`sync`) -> live: statuses go up, pushes come down. A cloud
+that starts anew, a push of another epoch, a refusal and the passing of ten minutes lead back to `get`.
+Guarantees: after the last fault, one synchronisation makes the node's records equal to the cloud's, and every latest
+status that the API server lacks is sent until it has a verdict. Of two clouds the one with the higher epoch is obeyed
+(fencing); every message tells the highest that was seen, so that a cloud which is behind without cause goes above it.
+Assumptions: none about delivery; a cloud answers only when it knows all.
+Errors: a message that cannot be read, is of another cluster or of a deposed cloud is dropped, counted in `dropped` and
+named, once a kind and synchronisation. Neighbours: `edge.agent` carries out the actions; `sync` holds the rules.
 """
 
 from __future__ import annotations
@@ -16,20 +18,26 @@ from random import Random
 from neptune.protocol import messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
-from neptune.protocol.desired import Assembly, Change, DesiredState
+from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
+    Answer,
+    Body,
     CloudPresence,
+    EntriesResult,
     Get,
     GetResult,
     Header,
     MessageError,
+    ObjectsResult,
     Presence,
+    Question,
     StatusReport,
     StatusResult,
     StatusUpdate,
     Updated,
 )
 from neptune.protocol.status import Outbox
+from neptune.protocol.sync import Sync
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received
 
@@ -39,9 +47,10 @@ GET_BASE_SECONDS, GET_MAX_SECONDS = 5.0, 60.0
 SILENCE_SECONDS = 30.0
 #: A full synchronisation even when nothing seems amiss: heals what a broker dropped (seconds, jittered by a tenth).
 RESYNC_SECONDS = 600.0
-#: Nodes answer the cloud's birth spread over this many seconds, so that a restart is not a stampede; it also bounds
-#: how often one node asks, whatever it hears.
+#: How often one node asks at most, whatever it hears (seconds). Nodes answer the cloud's birth spread over at least
+#: this time, and as much more as the birth says, so that a restart is not a stampede.
 ROLL_CALL_SECONDS = 1.0
+MAX_ROLL_CALL_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +65,13 @@ Action = Publish | Change | Warn
 
 
 @dataclass(slots=True)
-class _Sync:
-    """One synchronisation: waiting until `at` to ask, or, with an assembly, waiting until then for the answer."""
+class _Turn:
+    """What comes next: to ask at `at`; or, when `sync` is there, its question is out and to be answered by then."""
 
     at: float
-    assembly: Assembly | None = None
+    sync: Sync | None = None
+    event_id: str = ""
+    asked_after: int = -1
 
 
 @dataclass(slots=True)
@@ -78,13 +89,18 @@ class NodeLink:
     agent: str = ""
     desired: DesiredState = field(default_factory=DesiredState)
     outbox: Outbox = field(init=False)
-    #: True from the first complete answer of a connection on.
+    #: True from the end of the first synchronisation of a connection on.
     live: bool = False
     connection: int | None = None
+    #: The highest epoch of a cloud that was heard of; a lower one is deposed.
+    cloud_epoch: int = 0
+    #: The cluster of the first cloud that answered; others are not heard any more. Empty while unknown.
+    cluster: str = ""
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
-    _sync: _Sync | None = None
+    _turn: _Turn | None = None
     _backoff: Backoff = field(init=False)
+    _pause: Backoff = field(init=False)
     _asked_since: float | None = None
     _ask_again: bool = False
     _warned: set[str] = field(default_factory=set)
@@ -94,6 +110,7 @@ class NodeLink:
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.rng)
         self._backoff = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
+        self._pause = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
 
     def will(self, connection: int, timestamp: int) -> Message:
         """Return what the broker should say when that connection breaks."""
@@ -107,13 +124,13 @@ class NodeLink:
         self._asked_since = None
         self._ask_again = False
         self._backoff.reset()
-        self._sync = _Sync(at=now)
+        self._turn = _Turn(at=now)
         birth = Publish(self._presence(online=True, connection=connection, timestamp=timestamp))
         return [birth, *self.tick(now, timestamp)]
 
     def disconnected(self) -> None:
         """The connection is gone; what the node has stays as it is."""
-        self.connection, self.live, self._sync = None, False, None
+        self.connection, self.live, self._turn = None, False, None
 
     def report(self, status: StatusReport, now: float, timestamp: int) -> list[Action]:
         """A status changed; it is sent now when the link is live, else once it is."""
@@ -129,24 +146,51 @@ class NodeLink:
             header, body = messages.decode(message.payload)
         except MessageError as error:
             return self._drop(f"{topic}: {error}")
-        match self.topics.parse(topic), body:
-            case None, CloudPresence() if topic == self.topics.cloud():
-                return self._on_cloud(body, message.retained, now, timestamp)
-            case (self.node, Verb.GET_RESULT), GetResult():
-                return [*self._caught_up(header, timestamp), *self._on_answer(header, body, now, timestamp)]
-            case (self.node, Verb.UPDATED), Updated():
-                return [*self._caught_up(header, timestamp), *self._on_update(header, body, now, timestamp)]
-            case (self.node, Verb.STATUS_RESULT), StatusResult():
-                return [*self._caught_up(header, timestamp), *self._on_verdicts(body, now, timestamp)]
-        return self._drop(f"{topic}: a {body.TYPE} does not belong on this topic")
+        if self.cluster and header.cluster not in ("", self.cluster):
+            return self._drop(f"{topic}: of cluster {header.cluster}; this node obeys {self.cluster}")
+        if not self._belongs(topic, body):
+            return self._drop(f"{topic}: a {body.TYPE} does not belong on this topic")
+        if header.cloud_epoch < self.cloud_epoch:
+            return self._refuse(header, now, timestamp)
+        self.cloud_epoch = header.cloud_epoch
+        if isinstance(body, CloudPresence):
+            return self._on_cloud(body, message.retained, now, timestamp)
+        actions = self._caught_up(header, timestamp)
+        match body:
+            case Updated():
+                actions += self._on_update(header, body, now, timestamp)
+            case StatusResult():
+                actions += self._on_verdicts(header, body, now, timestamp)
+            case GetResult() | EntriesResult() | ObjectsResult():
+                actions += self._on_answer(header, body, now, timestamp)
+        return actions
+
+    def _belongs(self, topic: str, body: Body) -> bool:
+        if topic == self.topics.cloud():
+            return isinstance(body, CloudPresence)
+        match self.topics.parse(topic):
+            case (self.node, Verb.GET_RESULT):
+                return isinstance(body, (GetResult, EntriesResult, ObjectsResult))
+            case (self.node, Verb.UPDATED):
+                return isinstance(body, Updated)
+            case (self.node, Verb.STATUS_RESULT):
+                return isinstance(body, StatusResult)
+        return False
+
+    def _refuse(self, header: Header, now: float, timestamp: int) -> list[Action]:
+        """Refuse what a deposed cloud says. A question tells it the epoch of its successor, in case it is none."""
+        self.dropped += 1
+        self._ask_soon(now)
+        reason = f"it is of epoch {header.cloud_epoch}, and epoch {self.cloud_epoch} was heard of; not obeyed"
+        return [*self._warn_once("an earlier cloud speaks", reason), *self.tick(now, timestamp)]
 
     def tick(self, now: float, timestamp: int) -> list[Action]:
         """Do what is due: ask, ask again, send statuses. Call it at `next_deadline`."""
         if self.connection is None:
             return []
         actions: list[Action] = []
-        if self._sync is not None and self._sync.at <= now:
-            actions += self._ask(now, timestamp)
+        if self._turn is not None and self._turn.at <= now:
+            actions += self._begin(now, timestamp)
         if self.live:
             for batch in messages.batches(self.outbox.due(now)):
                 actions.append(self._publish(Verb.STATUS_UPDATE, StatusUpdate(batch), timestamp))
@@ -156,27 +200,25 @@ class NodeLink:
         """Return when `tick` has something to do next, or None while nothing is planned."""
         if self.connection is None:
             return None
-        times = [self._sync.at] if self._sync is not None else []
+        times = [self._turn.at] if self._turn is not None else []
         if self.live and (due := self.outbox.next_due()) is not None:
             times.append(due)
         return min(times, default=None)
 
     def _caught_up(self, header: Header, timestamp: int) -> list[Action]:
-        """Go above an epoch that the cloud has heard of, and say everything again: it took nothing from below."""
+        """Go above an epoch that the cloud has heard of, and send again: it took nothing from below."""
         if header.node_epoch <= self.epoch or self.connection is None:
             return []
-        self.epoch = header.node_epoch + 1
-        self.outbox.requeue_all()
+        self.epoch = min(header.node_epoch + 1, messages.MAX_NUMBER)
+        self.outbox.hurry()
         return [Publish(self._presence(online=True, connection=self.connection, timestamp=timestamp))]
 
-    def _ask(self, now: float, timestamp: int) -> list[Action]:
+    def _begin(self, now: float, timestamp: int) -> list[Action]:
+        """Start a synchronisation; one whose answer did not come is given up."""
         if self._asked_since is None:
             self._asked_since = now
-        self._events += 1
-        event_id = f"{self.node}-{self.epoch:x}-{self._events}"
-        assembly = Assembly(event_id, asked_after=self.desired.newest)
-        self._sync = _Sync(at=now + self._backoff.next(), assembly=assembly)
-        actions: list[Action] = [self._publish(Verb.GET, Get(), timestamp, event_id)]
+        sync = Sync(self.desired, self.outbox)
+        actions = self._ask(sync, sync.begin(), now, timestamp)
         if now - self._asked_since >= SILENCE_SECONDS:
             actions += self._warn_once(
                 "cloud does not answer",
@@ -185,54 +227,86 @@ class NodeLink:
             )
         return actions
 
-    def _ask_soon(self, now: float) -> None:
-        """Ask within a second. A question that is out gets a successor: its answer may be older than the cause."""
-        if self._sync is not None and self._sync.assembly is not None:
+    def _ask(self, sync: Sync, question: Question, now: float, timestamp: int) -> list[Action]:
+        event_id = self._event_id()
+        self._turn = _Turn(now + self._backoff.next(), sync, event_id, asked_after=self.desired.newest)
+        return [self._publish(Verb.GET, question, timestamp, event_id)]
+
+    def _ask_soon(self, now: float, spread_seconds: float = ROLL_CALL_SECONDS) -> None:
+        """Ask some time soon. A question that is out gets a successor: its answer may be older than the cause."""
+        if self._turn is not None and self._turn.sync is not None:
             self._ask_again = True
-        elif self._sync is None or self._sync.at > now + ROLL_CALL_SECONDS:
-            self._sync = _Sync(at=now + self.rng.uniform(0, ROLL_CALL_SECONDS))
+        elif self._turn is None or self._turn.at > now + spread_seconds:
+            self._turn = _Turn(at=now + self.rng.uniform(0, spread_seconds))
 
     def _on_cloud(self, body: CloudPresence, retained: bool, now: float, timestamp: int) -> list[Action]:
         # A birth that the broker replays is older than our subscription, and so than our question: it tells nothing.
         # Any other tells that the cloud was away: pushes, and a question that is out, may be lost.
         if body.online and not retained:
-            if self._sync is not None and self._sync.assembly is not None:
-                self._sync = None
-            self._ask_soon(now)
+            if self._turn is not None and self._turn.sync is not None:
+                self._turn = None
+            self._ask_soon(now, min(max(body.roll_call_seconds, ROLL_CALL_SECONDS), MAX_ROLL_CALL_SECONDS))
         return self.tick(now, timestamp)
 
-    def _on_answer(self, header: Header, body: GetResult, now: float, timestamp: int) -> list[Action]:
-        sync = self._sync
-        if sync is None or sync.assembly is None:
+    def _on_answer(self, header: Header, answer: Answer, now: float, timestamp: int) -> list[Action]:
+        turn = self._turn
+        if turn is None or turn.sync is None:
             return []
         # A cloud that could not read the question cannot tell its event_id either.
         is_unread = header.code != messages.OK and not header.event_id
-        if header.event_id != sync.assembly.event_id and not is_unread:
+        if header.event_id != turn.event_id and not is_unread:
             return []
         if header.code != messages.OK:
-            # The question stays out: `sync.at` asks again. But this is an answer, so there is no silence.
+            # The question stays out: `turn.at` asks again. But this is an answer, so there is no silence.
             self._asked_since = None
             if header.code == messages.UNAVAILABLE:
                 return []
             return self._warn_once("cloud refused to synchronise", f"{header.reason} ({header.code})")
-        objects = sync.assembly.add(header, body)
-        if objects is None:
+        return self._on_good_answer(turn, turn.sync, header, answer, now, timestamp)
+
+    def _on_good_answer(
+        self, turn: _Turn, sync: Sync, header: Header, answer: Answer, now: float, timestamp: int
+    ) -> list[Action]:
+        question = sync.question
+        if self.desired.follow(header, asked_after=turn.asked_after):
+            # What the cloud before took is not this one's business.
+            self.live = False
+            if not isinstance(question, Get):
+                return self._begin(now, timestamp)
+        change = sync.take(header, answer)
+        if change is None:
             return []
-        self._backoff.reset()
+        self.cluster = self.cluster or header.cluster
+        self._forget(change)
         self._asked_since = None
+        if sync.question is question:
+            return [change]  # parts are missing
+        self._backoff.reset()
+        if sync.question is not None:
+            return [change, *self._ask(sync, sync.question, now, timestamp)]
+        return [change, *self._end(sync, now, timestamp)]
+
+    def _end(self, sync: Sync, now: float, timestamp: int) -> list[Action]:
+        """A synchronisation is through: statuses may go up, and the next one is planned."""
         self._warned.clear()
-        self._sync = _Sync(at=now + RESYNC_SECONDS * self.rng.uniform(0.9, 1.1))
+        if not self.live:
+            self.live = True
+            self.outbox.hurry()
+        if sync.is_in_step:
+            self._pause.reset()
+            pause = RESYNC_SECONDS * self.rng.uniform(0.9, 1.1)
+        else:
+            # Something changed meanwhile, or much is to be forgotten and wants a second answer.
+            pause = self._pause.next()
+        self._turn = _Turn(at=now + pause)
         if self._ask_again:
             self._ask_again = False
             self._ask_soon(now)
-        asked_after = sync.assembly.asked_after
-        is_new_cloud = self.desired.is_of_another_cloud(header, asked_after=asked_after)
-        change = self.desired.replace(header, objects, asked_after=asked_after)
-        self._forget(change)
-        if is_new_cloud or not self.live:
-            self.live = True
-            self.outbox.requeue_all()
-        return [change, *self.tick(now, timestamp)]
+        actions: list[Action] = []
+        if held := self.desired.held:
+            reason = f"{held} of {len(self.desired.records)} objects are gone in the cloud; asking a second time first"
+            actions += self._warn_once("many objects to forget", reason)
+        return [*actions, *self.tick(now, timestamp)]
 
     def _on_update(self, header: Header, body: Updated, now: float, timestamp: int) -> list[Action]:
         change = self.desired.update(header, body)
@@ -243,8 +317,10 @@ class NodeLink:
         self._forget(change)
         return [change]
 
-    def _on_verdicts(self, body: StatusResult, now: float, timestamp: int) -> list[Action]:
+    def _on_verdicts(self, header: Header, body: StatusResult, now: float, timestamp: int) -> list[Action]:
         actions: list[Action] = []
+        if header.code != messages.OK:
+            actions += self._warn_once("status refused", f"{header.reason} ({header.code})")
         for verdict in body.verdicts:
             # A process before this one counted its reports from one too: its verdicts say nothing about ours.
             if verdict.epoch != self.epoch or not self.outbox.settle(verdict) or verdict.code == messages.OK:
@@ -261,19 +337,22 @@ class NodeLink:
             self.outbox.forget(uid)
 
     def _presence(self, *, online: bool, connection: int, timestamp: int) -> Message:
-        header = Header(f"{self.node}-{self.epoch:x}-c{connection}", timestamp, node_epoch=self.epoch)
         will_epoch = self._will_epoch if self._will_epoch != self.epoch else 0
         body = Presence(online=online, connection=connection, agent=self.agent, will_epoch=will_epoch)
         topic = self.topics.node(self.node, Verb.PRESENCE)
+        header = self._header(f"{self.node}-{self.epoch:x}-c{connection}", timestamp)
         return Message(topic, messages.encode(header, body), retain=True)
 
-    def _publish(self, verb: Verb, body: messages.Body, timestamp: int, event_id: str = "") -> Publish:
-        if not event_id:
-            self._events += 1
-            event_id = f"{self.node}-{self.epoch:x}-{self._events}"
-        header = Header(event_id, timestamp, cloud_epoch=self.desired.epoch or 0, node_epoch=self.epoch)
-        payload = messages.encode(header, body)
+    def _publish(self, verb: Verb, body: Body, timestamp: int, event_id: str = "") -> Publish:
+        payload = messages.encode(self._header(event_id or self._event_id(), timestamp), body)
         return Publish(Message(self.topics.node(self.node, verb), payload, expiry_seconds=EXPIRY_SECONDS))
+
+    def _event_id(self) -> str:
+        self._events += 1
+        return f"{self.node}-{self.epoch:x}-{self._events}"
+
+    def _header(self, event_id: str, timestamp: int) -> Header:
+        return Header(event_id, timestamp, cloud_epoch=self.cloud_epoch, node_epoch=self.epoch, cluster=self.cluster)
 
     def _drop(self, reason: str) -> list[Action]:
         self.dropped += 1

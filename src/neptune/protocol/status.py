@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from neptune.protocol.backoff import Backoff
+from neptune.protocol.digest import DigestTree, status_entry
 from neptune.protocol.messages import StatusReport, Verdict
 
 #: Reports that may be unanswered at a time: enough to fill a batch, few enough for a cloud with a slow API server.
@@ -32,25 +33,41 @@ class Outbox:
     """Latest statuses that the cloud has not confirmed."""
 
     rng: Random
+    #: Of the latest status of each object, confirmed or not.
+    digests: DigestTree = field(default_factory=DigestTree)
     _seq: int = 0
     _latest: dict[str, StatusReport] = field(default_factory=dict)
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     def put(self, report: StatusReport) -> None:
-        """Take a new status. `report.seq` is set here: it orders the reports of one node epoch."""
+        """Take a new status, to be sent. `report.seq` is set here: it orders the reports of one node epoch."""
+        self.remember(report)
+        self.send(report.uid)
+
+    def remember(self, report: StatusReport) -> None:
+        """Take a status that the cloud may have already: the next synchronisation tells."""
         self._seq += 1
         self._latest[report.uid] = replace(report, seq=self._seq)
-        self._enqueue(report.uid)
+        self.digests.put(report.uid, status_entry(report))
+
+    def latest(self, uid: str) -> StatusReport | None:
+        """Return the latest status of an object, or None."""
+        return self._latest.get(uid)
+
+    def send(self, uid: str) -> None:
+        """Send the latest status of an object at once, and until there is a verdict on it."""
+        self._entries[uid] = _Entry(self._latest[uid], Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng))
 
     def forget(self, uid: str) -> None:
         """Drop an object that is no longer this node's."""
         self._latest.pop(uid, None)
         self._entries.pop(uid, None)
+        self.digests.remove(uid)
 
-    def requeue_all(self) -> None:
-        """Send every latest status again: what a fresh connection owes a cloud that may have lost some."""
-        for uid in self._latest:
-            self._enqueue(uid)
+    def hurry(self) -> None:
+        """Send at once whatever has no verdict: it was sent to a cloud or on a connection that is gone."""
+        for uid in list(self._entries):
+            self.send(uid)
 
     def due(self, now: float) -> list[StatusReport]:
         """Return what should be sent at `now`, within the window, and start waiting for its verdicts."""
@@ -78,10 +95,10 @@ class Outbox:
         latest = heapq.nlargest(WINDOW, (entry.due for entry in self._entries.values()))
         return latest[-1] if latest else None
 
+    def __contains__(self, uid: str) -> bool:
+        """Tell whether the status of an object waits for its verdict."""
+        return uid in self._entries
+
     def __len__(self) -> int:
         """Return how many statuses the cloud has not confirmed."""
         return len(self._entries)
-
-    def _enqueue(self, uid: str) -> None:
-        backoff = Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng)
-        self._entries[uid] = _Entry(self._latest[uid], backoff)

@@ -103,6 +103,11 @@ class Candidate:
         return self._lease.spec.holder_identity if self._lease else ""
 
     @property
+    def term(self) -> int:
+        """The number of leaderships before the one that was last seen (leaseTransitions)."""
+        return self._lease.spec.lease_transitions if self._lease else 0
+
+    @property
     def knows_version(self) -> bool:
         """Whether the lease that was last seen is this replica's, so that renewing needs no read first."""
         return self.leads_until is not None and self.holder == self.identity
@@ -144,14 +149,13 @@ class Candidate:
 
     def given_back(self, wall: datetime) -> Lease:
         """Return the lease to write when work has ended: without a holder, for anybody to take at once."""
-        transitions = self._lease.spec.lease_transitions if self._lease else 0
         return self._with(
             LeaseSpec(
                 holder_identity="",
                 lease_duration_seconds=1,
                 acquire_time=wall,
                 renew_time=wall,
-                lease_transitions=transitions,
+                lease_transitions=self.term,
             )
         )
 
@@ -166,7 +170,14 @@ class Candidate:
 class LeaderElector:
     """One replica's part in an election."""
 
-    def __init__(self, client: Client, settings: LeaderElection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: LeaderElection,
+        clock: Clock,
+        metrics: Metrics,
+        rng: random.Random | None = None,
+    ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
@@ -174,7 +185,7 @@ class LeaderElector:
         # As in controller-runtime: the host tells people which pod it is, the rest makes a restart another candidate.
         self._core = Candidate(f"{socket.gethostname()}_{uuid.uuid4()}", settings, self._key)
         self._status, self._slow_path = metrics.election(settings.name)
-        self._rng = random.Random()  # noqa: S311  # spreads the standbys, hides nothing
+        self._rng = rng or random.Random()  # noqa: S311  # spreads the standbys, hides nothing
         self._said = ""
         self._log = get_logger(lease=str(self._key))
 
@@ -182,6 +193,14 @@ class LeaderElector:
     def stop_seconds(self) -> float:
         """How long work may take to stop after the leadership was lost."""
         return self._settings.lease_seconds - self._settings.renew_seconds
+
+    @property
+    def term(self) -> int:
+        """How often the lease had changed hands when this replica took it: each leadership has a higher number.
+
+        Not beyond the Lease: it counts from 0 again where somebody deletes it.
+        """
+        return self._core.term
 
     async def acquire(self) -> None:
         """Return once this replica leads; for as long as another does, or the server is away."""

@@ -102,7 +102,7 @@ class Manager:
         self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
         self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
         self._elector = (
-            LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
+            LeaderElector(self.client, leader_election, self._clock, self.metrics, rng) if leader_election else None
         )
         self._stop_seconds = stop_seconds
         #: What the controllers do with which objects, for whoever derives their rights.
@@ -311,6 +311,11 @@ class Manager:
             stopping.cancel()
             if awaited:
                 awaited.cancel()
+
+    @property
+    def term(self) -> int | None:
+        """The number of this leadership, higher than that of every earlier one; None without leader election."""
+        return self._elector.term if self._elector else None
 
     @property
     def probe_port(self) -> int | None:

@@ -154,7 +154,7 @@ async def test_without_a_broker_the_dataset_says_that_the_cloud_is_cut_off(
         assert found
         assert (found.reason, "not connected to its MQTT broker" in found.message) == ("WaitingForNode", True)
         broker.start()
-        await cluster.until(lambda dataset: condition(dataset, "NodeOnline") == ("False", "NodeOffline"))
+        await cluster.until(lambda dataset: condition(dataset, "NodeOnline") == ("False", "NodeNeverSeen"))
         async with Node(broker, "edge0"):
             await cluster.until(counted(3))
 

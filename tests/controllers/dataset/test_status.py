@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from neptune.api import Condition, Dataset, DatasetSpec, ObjectMeta, get_condition
 from neptune.controllers.dataset import status
+from neptune.protocol.digest import status_entry
 from neptune.protocol.messages import ConditionReport, StatusReport
 from neptune.protocol.presence import NodeState
 
@@ -82,7 +84,7 @@ BLIND = "cloud-controller is not connected to its MQTT broker; its log says why"
 @pytest.mark.parametrize(
     ("state", "why", "online"),
     [
-        (NodeState.NEVER_SEEN, NEVER, ("False", "NodeOffline", NEVER)),
+        (NodeState.NEVER_SEEN, NEVER, ("False", "NodeNeverSeen", NEVER)),
         (NodeState.OFFLINE, AWAY, ("False", "NodeOffline", AWAY)),
         (NodeState.ONLINE, SLOW, ("True", "NodeOnline", "node edge0 is connected")),
         (None, BLIND, ("Unknown", "WaitingForNode", BLIND)),
@@ -198,3 +200,22 @@ def test_the_same_facts_an_hour_later_change_nothing(show: Callable[[Dataset, da
     dataset = stored(dataset)
     show(dataset, NOW + timedelta(hours=1))
     assert dataset.merge_patch() == {}
+
+
+def test_report_can_be_read_back_from_the_status_that_it_made() -> None:
+    dataset = new()
+    assert status.as_reported(dataset) is None
+    said = replace(report(), update_time="2026-01-31T12:00:00Z")
+    assert status_entry(status.as_reported(show_report(dataset, said)) or said) == status_entry(said)
+    waiting = show_report(new(), said)
+    status.show_node_offline(waiting, LATER)
+    read = status.as_reported(waiting)
+    assert read
+    assert status_entry(read) != status_entry(said), "the node has to say again that it is there"
+
+
+def test_dataset_that_no_message_can_carry_says_what_to_do() -> None:
+    dataset = new()
+    status.show_too_large(dataset, NOW)
+    why = "the spec takes more than 64 KiB as JSON, and no more can be sent to a node: shorten it"
+    assert table(dataset) == {"Ready": ("False", "TooLarge", why), "Synced": ("False", "TooLarge", why)}

@@ -7,12 +7,16 @@ everything by its next `get`. Neighbours: `link` sends; `upstream` sets `observe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from neptune.api import Dataset, ResourceKey
 from neptune.clock import Clock
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
+from neptune.protocol.digest import spec_hash
+from neptune.protocol.inventory import fits
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
 from neptune.runtime import Context, RequeueAfter
@@ -30,7 +34,15 @@ BLIND_SECONDS = 5.0
 def desired(dataset: Dataset) -> DesiredObject:
     """Return what a node gets to know of a Dataset: the spec, and which object and generation it is."""
     meta = dataset.metadata
-    return DesiredObject(KIND, meta.namespace, meta.name, meta.uid, meta.generation, dataset.spec.to_dict())
+    spec = dataset.spec.to_dict()
+    return DesiredObject(KIND, meta.namespace, meta.name, meta.uid, meta.generation, spec, spec_hash(spec))
+
+
+def _hindrance(dataset: Dataset) -> Callable[[Dataset, datetime], None] | None:
+    """Return how to show why no node can have the object, or None when one can. Only the user can change that."""
+    if not dataset.spec.node_name:
+        return status.show_no_node
+    return None if fits(desired(dataset)) else status.show_too_large
 
 
 @dataclass(slots=True)
@@ -59,8 +71,8 @@ class Downstream:
         if dataset is None or sent is None:
             return None
         now = self._clock.now()
-        if not sent.node:
-            status.show_no_node(dataset, now)
+        if show_hindrance := _hindrance(dataset):
+            show_hindrance(dataset, now)
             await ctx.client.status.patch(dataset)
             return None
         state = self._link.state(sent.node)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from neptune.api import Condition, ConditionType, Dataset, Reason, set_condition
-from neptune.protocol.messages import StatusReport
+from pydantic import TypeAdapter
+
+from neptune.api import Condition, ConditionType, Dataset, Reason, Time, get_condition, set_condition
+from neptune.protocol.digest import READY
+from neptune.protocol.messages import BATCH_BYTES, ConditionReport, StatusReport
 from neptune.protocol.presence import NodeState
+
+_time: TypeAdapter[datetime] = TypeAdapter(Time)
 
 
 def show_no_node(dataset: Dataset, now: datetime) -> None:
@@ -19,6 +24,13 @@ def show_no_node(dataset: Dataset, now: datetime) -> None:
     _set(dataset, ConditionType.READY, "Unknown", Reason.NO_NODE, why, now)
     _set(dataset, ConditionType.SYNCED, "False", Reason.NO_NODE, why, now)
     _set(dataset, ConditionType.NODE_ONLINE, "Unknown", Reason.NO_NODE, why, now)
+
+
+def show_too_large(dataset: Dataset, now: datetime) -> None:
+    """No message can carry the spec, so the node never gets it (413); what it counted before no longer holds."""
+    why = f"the spec takes more than {BATCH_BYTES // 1024} KiB as JSON, and no more can be sent to a node: shorten it"
+    _set(dataset, ConditionType.READY, "False", Reason.TOO_LARGE, why, now)
+    _set(dataset, ConditionType.SYNCED, "False", Reason.TOO_LARGE, why, now)
 
 
 def show_waiting(dataset: Dataset, state: NodeState | None, now: datetime) -> None:
@@ -37,7 +49,8 @@ def show_waiting(dataset: Dataset, state: NodeState | None, now: datetime) -> No
     elif state is NodeState.ONLINE:
         _show_online(dataset, now)
     else:
-        _set(dataset, ConditionType.NODE_ONLINE, "False", Reason.NODE_OFFLINE, why, now)
+        reason = Reason.NODE_NEVER_SEEN if state is NodeState.NEVER_SEEN else Reason.NODE_OFFLINE
+        _set(dataset, ConditionType.NODE_ONLINE, "False", reason, why, now)
 
 
 def show_node_offline(dataset: Dataset, now: datetime) -> None:
@@ -61,6 +74,20 @@ def show_report(dataset: Dataset, report: StatusReport, update_time: datetime | 
     why = f"node {dataset.spec.node_name} has this generation"
     _set(dataset, ConditionType.SYNCED, "True", Reason.STORED, why, now)
     _show_online(dataset, now)
+
+
+def as_reported(dataset: Dataset) -> StatusReport | None:
+    """Return the report that the status was written from, as far as the status keeps it; None before the first.
+
+    The inverse of `show_report`: what comes out is what the node's digests are compared with.
+    """
+    status = dataset.status
+    if status.observed_generation is None:
+        return None
+    ready = get_condition(status.conditions, ConditionType.READY)
+    conditions = () if ready is None else (ConditionReport(READY, ready.status, ready.reason, ready.message),)
+    time = None if status.update_time is None else _time.dump_python(status.update_time, mode="json")
+    return StatusReport(dataset.metadata.uid, 0, status.observed_generation, status.number_of_samples, time, conditions)
 
 
 def _show_online(dataset: Dataset, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """`python -m neptune.testing.simulation`: runs many schedules, or shows one.
 
-    --seeds 10000 --from 0    run that many, in parallel, and name each seed that fails
-    --replay 17               run one and print its events
+--seeds 10000 --from 0    run that many, in parallel, and name each seed that fails
+--replay 17               run one and print its events
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _simulate(seed: int) -> Outcome:
 
 def _show(outcome: Outcome) -> None:
     if not outcome.failures:
-        print(f"seed {outcome.seed}: agreed {outcome.healing_seconds:.1f} s after {outcome.fault_seconds:.1f} s of faults")
+        print(
+            f"seed {outcome.seed}: agreed {outcome.healing_seconds:.1f} s after {outcome.fault_seconds:.1f} s of faults"
+        )
         return
     print(f"seed {outcome.seed} FAILED: {outcome.failures[0]}")
     for failure in outcome.failures[1:4]:

@@ -88,7 +88,11 @@ class Judge:
             numbers = (None, None)
         else:
             truth = node.files.truth(spec["url"], spec["format"])
-            wanted = {"Ready": "False" if isinstance(truth, Problem) else "True", "Synced": "True", "NodeOnline": "True"}
+            wanted = {
+                "Ready": "False" if isinstance(truth, Problem) else "True",
+                "Synced": "True",
+                "NodeOnline": "True",
+            }
             reason = {str(truth.reason)} if isinstance(truth, Problem) else {"Counted"}
             number = status.get("numberOfSamples") if isinstance(truth, Problem) else truth
             numbers = (meta["generation"], number)
@@ -158,15 +162,18 @@ class Judge:
 
 def _told(body: messages.Body) -> str:
     match body:
-        case messages.GetResult():
-            return f"{body.TYPE} {body.part}/{body.of} of {[(item.name, item.generation) for item in body.objects]}"
+        case messages.ObjectsResult():
+            named = [(item.name, item.generation) for item in body.objects]
+            return f"{body.TYPE} {body.part}/{body.of} of {named} without {list(body.deleted)}"
         case messages.Updated():
             return f"{body.TYPE} {[(item.name, item.generation) for item in body.objects]} without {list(body.deleted)}"
         case messages.StatusUpdate():
             return f"{body.TYPE} {[(r.uid, r.seq, r.observed_generation, r.number_of_samples) for r in body.reports]}"
         case messages.StatusResult():
             return f"{body.TYPE} {[(verdict.uid, verdict.seq, verdict.code) for verdict in body.verdicts]}"
-    return str(body)
+        case messages.Presence() | messages.CloudPresence():
+            return str(body)
+    return body.TYPE
 
 
 def _fact(item: Any) -> Fact:

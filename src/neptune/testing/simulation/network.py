@@ -73,9 +73,7 @@ class Network(BrokerCore):
         self, clock: Clock, rng: Random, *, limits: Limits | None = None, overflow: Overflow = Overflow.NEWEST,
         silent_deny: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(
-            clock=clock, authorize=self._allows, limits=limits, overflow=overflow, silent_deny=silent_deny
-        )
+        super().__init__(clock=clock, authorize=self._allows, limits=limits, overflow=overflow, silent_deny=silent_deny)
         self.weather = Weather()
         #: Called with who publishes what, at the moment when that leaves the client.
         self.on_publish: Callable[[str, Publication], None] = lambda client_id, publication: None
@@ -153,7 +151,9 @@ class Network(BrokerCore):
 
     def inject(self, publication: Publication) -> None:
         """Publish as somebody else on an open broker may."""
-        self._route(Member(Peer("stranger", None), _Wire("stranger", _Nobody(), None), None, 1, merge=False), publication)
+        self._route(
+            Member(Peer("stranger", None), _Wire("stranger", _Nobody(), None), None, 1, merge=False), publication
+        )
 
     def _allows(self, peer: Peer, action: Action, _topic: str) -> bool:
         return self._denied.get(peer.client_id) is not action

@@ -260,7 +260,9 @@ class Schedule:
         share = self._rng.choice((0.0, 0.1, 0.4))
         loss = self._rng.choice((0.0, 0.1, 0.5)) if self._lossy else 0.0
         seconds = self._rng.choice((0.5, 5.0, 30.0))
-        self._world.network.weather = Weather(loss, twice=self._rng.choice((0.0, share)), late=share, late_seconds=seconds)
+        self._world.network.weather = Weather(
+            loss, twice=self._rng.choice((0.0, share)), late=share, late_seconds=seconds
+        )
         self._world.trace.say("faults", "weather", weather=self._world.network.weather)
 
     def _deny(self) -> None:
@@ -346,5 +348,3 @@ class Schedule:
 
     def _until(self, undo: Callable[[], object]) -> None:
         self._later(_FAULT_SECONDS, lambda: undo() and None)
-
-

@@ -178,7 +178,6 @@ class Host:
             else:
                 await asyncio.sleep(_WAY_SECONDS)
 
-
     @staticmethod
     async def _keep_silent(stream: _Stream, until: float) -> None:
         """Say nothing until the client has had enough, or the connection breaks."""

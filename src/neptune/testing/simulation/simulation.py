@@ -22,7 +22,7 @@ from neptune.transport.broker_types import Limits, Overflow
 #: Things that happen in one schedule.
 ACTIONS = 40
 #: Within this time after the last fault all agree when no message was lost while its connection stood (seconds): a
-#: lingering connection (90), a late message (30), two repeats (60 each), a poll and some way.
+#: lingering connection (90), a late message (30), two repeats (60 each), a lease (15), a poll and some way.
 QUICK_SECONDS = 300.0
 #: Else the next synchronisation heals, and what follows from it.
 BOUND_SECONDS = 1.1 * RESYNC_SECONDS + QUICK_SECONDS

@@ -15,7 +15,7 @@ import structlog
 from neptune.testing.simulation.loop import START_SECONDS, current_process
 
 #: Of log lines: they differ in each run, or say what the line says anyway.
-_LEFT_OUT = frozenset({"event", "log_level", "reconcile_id", "exc_info", "identity", "path"})
+_LEFT_OUT = frozenset({"event", "log_level", "reconcile_id", "exc_info", "identity", "holder", "path"})
 
 
 class Trace:
@@ -32,7 +32,9 @@ class Trace:
     def lines(self) -> list[str]:
         """Return the events as text."""
         return [
-            " ".join([f"{at - START_SECONDS:9.3f} {who:10}", what, *(f"{name}={value}" for name, value in keys.items())])
+            " ".join(
+                [f"{at - START_SECONDS:9.3f} {who:10}", what, *(f"{name}={value}" for name, value in keys.items())]
+            )
             for at, who, what, keys in self._lines
         ]
 

@@ -19,7 +19,7 @@ from neptune.controllers.app import CloudController
 from neptune.edge.agent import Agent, AgentSettings
 from neptune.protocol.desired import Change
 from neptune.protocol.topics import DEFAULT_PREFIX
-from neptune.runtime import Client
+from neptune.runtime import Client, LeaderElection, LeadershipLost
 from neptune.testing.simulation.files import Files
 from neptune.testing.simulation.loop import Process, VirtualClock, VirtualLoop
 from neptune.testing.simulation.network import Network
@@ -85,6 +85,8 @@ class World:
         self.on_forget: Callable[[Node, str], None] = lambda node, uid: None
         clock = VirtualClock(loop)
         silent = self.rng.random() < 0.5
+        #: Whether clouds compete for a lease; else a second one is only told from the first by its epoch.
+        self._is_elected = self.rng.random() < 0.5
         self.network = Network(clock, self.fork(), limits=limits, overflow=overflow, silent_deny=silent)
         self.host = Host(clock, self.fork())
         self.nodes = [Node(name, f"neptune-edge-{name}", VirtualClock(loop)) for name in NODES]
@@ -178,7 +180,13 @@ class World:
     def _controller(self, cloud: Machine, process: Process, transport: MemoryTransport) -> CloudController:
         client = Client(session=InProcess(self.host, process))
         controller = CloudController(
-            client, transport, cloud.clock, topic_prefix=DEFAULT_PREFIX, workers=2, rng=self.fork()
+            client,
+            transport,
+            cloud.clock,
+            topic_prefix=DEFAULT_PREFIX,
+            workers=2,
+            leader_election=LeaderElection("cloud-controller", namespace="default") if self._is_elected else None,
+            rng=self.fork(),
         )
         controller.manager.blocked_seconds = None
         return controller
@@ -187,7 +195,9 @@ class World:
         if not process.alive:
             return
         error = None if task.cancelled() else task.exception()
-        self.failures.append(f"{process.name} ended by itself: {error!r}")
+        self.trace.say(process.name, "ends", error=error)
+        if not isinstance(error, LeadershipLost):
+            self.failures.append(f"{process.name} ended by itself: {error!r}")
         process.kill()
         self.later(_RESTART_SECONDS, lambda: self.start(machine))
 
