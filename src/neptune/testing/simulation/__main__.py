@@ -49,7 +49,7 @@ def _run(seeds: range, jobs: int) -> int:
         if done % 100 == 0 or done == len(seeds):
             rate = done / (time.monotonic() - start)
             print(
-                f"{done} of {len(seeds)} schedules, {failed} failed, {rate:.1f} a second, healed within {healing:.0f} s",
+                f"{done} of {len(seeds)} schedules, {failed} failed, {rate:.1f} a second, healed in {healing:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )

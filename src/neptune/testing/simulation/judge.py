@@ -1,8 +1,8 @@
 """Right or wrong: what must never happen while there are faults, and what must hold some time after them.
 
 Never: an object forgotten that its node should have; a status of another generation, or of a node that does not own
-the object; a report confirmed that was not written; a storm of messages. In the end: each node's disk has what the API server wants it to
-have, and the API server's statuses say what is in the files.
+the object; a report confirmed that was not written; a storm of messages. In the end: each node's disk has what the API
+server wants it to have, and the API server's statuses say what is in the files.
 Neighbours: `world` calls the first, `simulation` asks for the second.
 """
 
@@ -85,7 +85,7 @@ class Judge:
         if node is None:
             wanted = {"Ready": "Unknown", "Synced": "False", "NodeOnline": "False" if owner else "Unknown"}
             reason = {"WaitingForNode"} if owner else {"NoNode"}
-            numbers = (None, None)
+            numbers: tuple[int | None, int | None] = (None, None)
         else:
             truth = node.files.truth(spec["url"], spec["format"])
             wanted = {

@@ -11,10 +11,11 @@ import asyncio
 import selectors
 from asyncio import events
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 #: Where virtual time begins: any moment will do, but zero, which some code takes for "never".
 START_SECONDS = 1000.0
@@ -25,6 +26,7 @@ STANDSTILL = 3000
 THREAD_SECONDS = 0.001
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _process: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
@@ -123,7 +125,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context.run(_process.set, process)
         return self.create_task(program, name=process.name, context=context)
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.Handle:
         """See asyncio; a stopped process's step is kept for later."""
         process = _process.get() if context is None else context.get(_process)
         if process is None:
@@ -135,7 +139,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return handle
         return super().call_soon(callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> events.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.TimerHandle:
         """See asyncio; a stopped process's timer is kept for later once it is due."""
         process = _process.get() if context is None else context.get(_process)
         if process is None:
@@ -144,9 +150,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         timer.append(super().call_at(when, self._due, process, timer, callback, args, context=context))
         return timer[0]
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Call the function in the loop, a moment later."""
-        future: asyncio.Future[Any] = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
 
         def call() -> None:
             try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from random import Random
 
 from neptune.clock import Clock
+from neptune.testing.simulation.loop import Process, current_process
 from neptune.transport.base import Published
 from neptune.transport.broker import BrokerCore, Member
 from neptune.transport.broker_types import (
@@ -28,7 +29,6 @@ from neptune.transport.broker_types import (
     Publication,
     Sink,
 )
-from neptune.testing.simulation.loop import Process, current_process
 
 _WAY_SECONDS = 0.005
 #: A broker takes a client for lost after one and a half keepalives (MQTT 5, 3.1.2.10).

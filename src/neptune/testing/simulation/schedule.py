@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from neptune.protocol import messages
 from neptune.protocol.messages import Header, StatusReport, StatusUpdate
@@ -77,7 +78,7 @@ class Schedule:
         machines = [self._world.cloud, *self._world.nodes]
         self._rng.shuffle(machines)
         for machine in machines:
-            self._later(3.0, lambda machine=machine: self._world.start(machine))
+            self._later(3.0, partial(self._world.start, machine))
 
     async def storm(self, actions: int) -> None:
         """Let that many things happen."""
@@ -208,7 +209,7 @@ class Schedule:
         if process is not None and machine.is_up and not process.stopped:
             self._world.trace.say(machine.name, "is stopped")
             process.stop()
-            self._until(lambda: (self._world.trace.say(machine.name, "goes on"), process.resume()))
+            self._until(process.resume)
 
     def _depose(self) -> None:
         """Stop the cloud, start another one, and let the old one go on for some time, not knowing."""
@@ -346,5 +347,5 @@ class Schedule:
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._world.later(self._rng.uniform(0, seconds), action)
 
-    def _until(self, undo: Callable[[], object]) -> None:
-        self._later(_FAULT_SECONDS, lambda: undo() and None)
+    def _until(self, undo: Callable[[], None]) -> None:
+        self._later(_FAULT_SECONDS, undo)

@@ -1,7 +1,7 @@
 """The API server in the same process, and the ways in which it fails those who ask.
 
 The server is `embedded.apiserver.ApiServer`. What is added: requests take time; the server may be away, busy or refuse,
-or take a write and lose the answer; watches break, fall silent and find their history gone; and a backup may be restored.
+or take a write and lose the answer; watches break, fall silent and find their history gone; a backup may be restored.
 Neighbours: `InProcess` is what a `runtime.Client` talks through; `schedule` makes the trouble.
 """
 

@@ -1,7 +1,7 @@
 """Everything there is in a simulation: clouds, nodes, their disks and clocks, the network, the API server.
 
-The programs are the real ones: `controllers.app.CloudController` and `edge.agent.Agent`. A process that is killed leaves
-what it had durably written, and a connection that the broker may miss late; one that ends by itself is started again.
+The programs are the real ones: `controllers.app.CloudController` and `edge.agent.Agent`. A killed process leaves what
+it had durably written, and a connection that the broker may miss late; one that ends by itself is started again.
 Neighbours: `schedule` decides what happens here, `judge` whether it was right.
 """
 
