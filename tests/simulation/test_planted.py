@@ -143,7 +143,9 @@ def a_server_that_went_back_is_not_noticed() -> Planted:
 
 def any_will_counts() -> Planted:
     gone = PresenceTable.gone
-    return patch.object(PresenceTable, "gone", lambda self, node, _epoch, _connection, now: gone(self, node, 2**60, 99, now))
+    return patch.object(
+        PresenceTable, "gone", lambda self, node, _epoch, _connection, now: gone(self, node, 2**60, 99, now)
+    )
 
 
 def _without_objection(code: int) -> Planted:
@@ -156,7 +158,7 @@ def _without_objection(code: int) -> Planted:
     return patch.object(upstream, "_objection", mild)
 
 
-class _both:  # noqa: N801  # a word of the little language above
+class _both:  # a word of the little language above
     def __init__(self, *planted: Any) -> None:
         self._planted = planted
 

@@ -1,8 +1,8 @@
 """Right or wrong: what must never happen while there are faults, and what must hold some time after them.
 
-Never: an object forgotten that its node should have; a status of another generation, or of a node that does not own
-the object; a report confirmed that was not written; a storm of messages. In the end: each node's disk has what the API
-server wants it to have, and the API server's statuses say what is in the files.
+Never: an object forgotten that its node should have, or taken back to an earlier generation; a status of another
+generation, or of a node that does not own the object; a report confirmed that was not written; a storm of messages. In
+the end: each node's disk has what the API server wants it to have, and its statuses say what is in the files.
 Neighbours: `world` calls the first, `simulation` asks for the second.
 """
 
@@ -17,8 +17,10 @@ from typing import Any
 
 from neptune.edge.problems import Problem
 from neptune.protocol import messages
+from neptune.protocol.desired import Change
 from neptune.protocol.messages import MessageError, StatusResult, StatusUpdate
 from neptune.protocol.topics import Topics
+from neptune.testing.simulation.loop import Process
 from neptune.testing.simulation.world import Node, World
 from neptune.transport.broker_types import Publication
 
@@ -46,8 +48,10 @@ class Judge:
         self._reported: dict[tuple[str, int, int, str], Fact] = {}
         self._written: set[Fact] = set()
         self._observed: dict[str, Fact] = {}
+        #: By process and uid; None once a node may rightly go back to an earlier generation.
+        self._stored: dict[tuple[Process, str], int] | None = {}
         self._sent: dict[str, deque[float]] = {}
-        world.on_forget = self._on_forget
+        world.on_change = self._on_change
         world.host.on_status = self._on_status
         world.network.on_publish = self._on_publish
 
@@ -69,7 +73,12 @@ class Judge:
     def restored(self) -> None:
         """An earlier state is back: what changed since then counts as new, and statuses may go back."""
         self.look()
+        self.may_go_back()
         self._observed = {item["metadata"]["uid"]: _fact(item) for item in self.objects()}
+
+    def may_go_back(self) -> None:
+        """From now on some cloud may honestly say what is no longer so."""
+        self._stored = None
 
     def differences(self) -> list[str]:
         """Return what does not agree, in a sentence each."""
@@ -108,6 +117,19 @@ class Judge:
     def _fail(self, text: str) -> None:
         self._world.trace.say("judge", f"WRONG: {text}")
         self._world.failures.append(text)
+
+    def _on_change(self, node: Node, process: Process, change: Change) -> None:
+        for uid in change.forgotten:
+            self._on_forget(node, uid)
+            if self._stored is not None:
+                self._stored.pop((process, uid), None)
+        for item in change.stored:
+            self._world.trace.say(process.name, "stores", name=item.name, uid=item.uid, generation=item.generation)
+            if self._stored is not None:
+                before = self._stored.get((process, item.uid), 0)
+                self._stored[process, item.uid] = item.generation
+                if item.generation < before:
+                    self._fail(f"{node.name} goes back from generation {before} of {item.uid} to {item.generation}")
 
     def _on_forget(self, node: Node, uid: str) -> None:
         self._world.trace.say(node.name, "forgets", uid=uid)

@@ -125,9 +125,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context.run(_process.set, process)
         return self.create_task(program, name=process.name, context=context)
 
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> events.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> events.Handle:
         """See asyncio; a stopped process's step is kept for later."""
         process = _process.get() if context is None else context.get(_process)
         if process is None:
@@ -150,9 +148,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         timer.append(super().call_at(when, self._due, process, timer, callback, args, context=context))
         return timer[0]
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Call the function in the loop, a moment later."""
         future: asyncio.Future[T] = self.create_future()
 

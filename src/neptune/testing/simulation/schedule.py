@@ -45,10 +45,12 @@ class Schedule:
         self._lossy = lossy
         self._topics = Topics()
         self._is_over = False
+        self._last_edited = NAMES[0]
+        self._last_written = (world.nodes[0], PATHS[0])
         self._twins: list[Machine] = []
         users: list[tuple[int, Callable[[], None]]] = [
-            (8, self._create), (4, self._edit), (4, self._move), (3, self._delete), (3, self._recreate),
-            (10, self._write_file), (2, self._delete_file), (1, self._create_many),
+            (8, self._create), (4, self._edit), (4, self._edit_again), (4, self._move), (3, self._delete),
+            (3, self._recreate), (8, self._write_file), (6, self._write_again), (2, self._delete_file), (1, self._create_many),
         ]  # fmt: skip
         faults: list[tuple[int, Callable[[], None]]] = [
             (4, self._kill_node), (2, self._doom), (3, self._kill_cloud), (2, self._stop), (1, self._depose),
@@ -133,8 +135,12 @@ class Schedule:
             })  # fmt: skip
 
     def _edit(self) -> None:
+        self._last_edited = self._rng.choice(NAMES)
+        self._edit_again()
+
+    def _edit_again(self) -> None:
         change = self._rng.choice(({"url": self._rng.choice(PATHS)}, {"format": "txt"}, {"format": "parquet"}))
-        self._user("PATCH", self._rng.choice(NAMES), {"spec": change})
+        self._user("PATCH", self._last_edited, {"spec": change})
 
     def _move(self) -> None:
         self._user("PATCH", self._rng.choice(NAMES), {"spec": {"nodeName": self._a_node_name()}})
@@ -157,7 +163,11 @@ class Schedule:
             self._world.trace.say("user", method, name=name, body=json.dumps(body)[:300])
 
     def _write_file(self) -> None:
-        node, path, lines = self._a_node(), self._rng.choice(PATHS), self._rng.choice(_LINES)
+        self._last_written = self._a_node(), self._rng.choice(PATHS)
+        self._write_again()
+
+    def _write_again(self) -> None:
+        (node, path), lines = self._last_written, self._rng.choice(_LINES)
         how = self._rng.choice(("append", "replace", "truncate"))
         self._world.trace.say(node.name, how, path=path, lines=lines)
         match how:
@@ -220,6 +230,8 @@ class Schedule:
         self._world.trace.say(old.name, "is deposed")
         process.stop()
         self._twins.append(old)
+        if not self._world.is_elected:
+            self._judge.may_go_back()
         self._world.cloud.client_id = f"neptune-cloud-{len(self._twins)}"
         self._world.cloud.process = None
         self._world.start(self._world.cloud)
@@ -258,7 +270,7 @@ class Schedule:
         self._until(self._world.network.start)
 
     def _change_weather(self) -> None:
-        share = self._rng.choice((0.0, 0.1, 0.4))
+        share = self._rng.choice((0.1, 0.4, 0.7))
         loss = self._rng.choice((0.0, 0.1, 0.5)) if self._lossy else 0.0
         seconds = self._rng.choice((0.5, 5.0, 30.0))
         self._world.network.weather = Weather(

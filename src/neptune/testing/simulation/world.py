@@ -61,13 +61,12 @@ class Node(Machine):
 
 
 class WatchedAgent(Agent):
-    """The agent, and somebody who learns what it forgets before it does."""
+    """The agent, and somebody who learns what it is about to store and to forget."""
 
-    on_forget: Callable[[str], None] = staticmethod(lambda uid: None)
+    on_change: Callable[[Change], None] = staticmethod(lambda change: None)
 
     async def _apply(self, change: Change) -> None:
-        for uid in change.forgotten:
-            self.on_forget(uid)
+        self.on_change(change)
         await super()._apply(change)
 
 
@@ -82,11 +81,11 @@ class World:
         self.trace = Trace(loop.time)
         #: What went wrong, in a sentence each.
         self.failures: list[str] = []
-        self.on_forget: Callable[[Node, str], None] = lambda node, uid: None
+        self.on_change: Callable[[Node, Process, Change], None] = lambda node, process, change: None
         clock = VirtualClock(loop)
         silent = self.rng.random() < 0.5
         #: Whether clouds compete for a lease; else a second one is only told from the first by its epoch.
-        self._is_elected = self.rng.random() < 0.5
+        self.is_elected = self.rng.random() < 0.5
         self.network = Network(clock, self.fork(), limits=limits, overflow=overflow, silent_deny=silent)
         self.host = Host(clock, self.fork())
         self.nodes = [Node(name, f"neptune-edge-{name}", VirtualClock(loop)) for name in NODES]
@@ -158,7 +157,7 @@ class World:
             node=node.name, state_dir=folder, roots=("/data",), poll_seconds=POLL_SECONDS, interval_seconds=0.0
         )
         agent = WatchedAgent(settings, transport, node.clock, self.fork(), node.files)
-        agent.on_forget = lambda uid: self.on_forget(node, uid) if process.alive else None
+        agent.on_change = lambda change: self.on_change(node, process, change) if process.alive else None
 
         def die() -> None:
             self.network.abandon(process, lingers)
@@ -185,7 +184,7 @@ class World:
             cloud.clock,
             topic_prefix=DEFAULT_PREFIX,
             workers=2,
-            leader_election=LeaderElection("cloud-controller", namespace="default") if self._is_elected else None,
+            leader_election=LeaderElection("cloud-controller", namespace="default") if self.is_elected else None,
             rng=self.fork(),
         )
         controller.manager.blocked_seconds = None
