@@ -49,6 +49,7 @@ class Trouble:
 class _Stream:
     """A watch being answered."""
 
+    watch: Watch
     news: asyncio.Event = field(default_factory=asyncio.Event)
     is_broken: bool = False
     is_silent: bool = False
@@ -123,9 +124,11 @@ class Host:
         self.cut_off.clear()
 
     def back_up(self) -> Snapshot:
-        """Return the state of now, for `restore`. The cluster's other writes are then many."""
+        """Return the state of now, for `restore`. The cluster's other writes are then many, and bookmarks tell so."""
         backup = self.core.snapshot()
         self.core.skip(_OTHER_WRITES)
+        for stream in self._streams:
+            stream.watch.stream.bookmark()
         return backup
 
     def restore(self, backup: Snapshot, *, bump: bool) -> None:
@@ -143,18 +146,18 @@ class Host:
     @asynccontextmanager
     async def watching(self, watch: Watch, idle_seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give the lines of a watch."""
-        stream = _Stream()
+        stream = _Stream(watch)
         self._streams[stream] = None
         watch.stream.on_event = stream.news.set
         try:
-            async with aclosing(self._lines(watch, stream, idle_seconds)) as lines:
+            async with aclosing(self._lines(stream, idle_seconds)) as lines:
                 yield lines
         finally:
             self._streams.pop(stream, None)
             watch.stream.close()
 
-    async def _lines(self, watch: Watch, stream: _Stream, idle_seconds: float) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
+    async def _lines(self, stream: _Stream, idle_seconds: float) -> AsyncGenerator[bytes, None]:
+        loop, watch = asyncio.get_running_loop(), stream.watch
         end, heard = loop.time() + (watch.timeout_seconds or 1800.0), loop.time()
         while True:
             stream.news.clear()
