@@ -57,6 +57,7 @@ $(PEERS)/.installed: benchmarks/peers.txt
 bench: envtest $(PEERS)/.installed
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src/neptune
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.storm
+	$(BIN)/python -m benchmarks.link_bytes
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -11,7 +11,7 @@ from typing import Any
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey, get_condition
 from neptune.controllers.app import CloudController
 from neptune.protocol.topics import DEFAULT_PREFIX
-from neptune.runtime import Client
+from neptune.runtime import Client, LeaderElection
 from neptune.transport.broker import BrokerCore
 from tests.controllers.nodes import Time, Voice, eventually, report, transport
 
@@ -79,7 +79,12 @@ def counted(number: int | None) -> Callable[[Dataset], bool]:
 
 @asynccontextmanager
 async def controller(
-    cluster: Cluster, broker: BrokerCore, clock: Time | None = None, *, connected: bool = True
+    cluster: Cluster,
+    broker: BrokerCore,
+    clock: Time | None = None,
+    *,
+    connected: bool = True,
+    election: LeaderElection | None = None,
 ) -> AsyncIterator[CloudController]:
     """Run a cloud controller for the namespace of the test."""
     made = CloudController(
@@ -89,6 +94,7 @@ async def controller(
         topic_prefix=DEFAULT_PREFIX,
         namespace=cluster.namespace,
         workers=8,
+        leader_election=election,
     )
     stop = asyncio.Event()
     serving = asyncio.create_task(made.serve(stop))

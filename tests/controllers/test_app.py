@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from neptune.api import Dataset
-from neptune.controllers.app import CloudController
+from neptune.controllers.app import EPOCHS_PER_TERM, CloudController, epoch_of
 from neptune.controllers.dataset import downstream
 from neptune.errors import SettingsError
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import DEFAULT_PREFIX
-from neptune.runtime import Client
+from neptune.runtime import Client, LeaderElection
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, condition, controller, counted
 from tests.controllers.nodes import Node, Still, Time, Voice, eventually, transport
@@ -162,3 +162,24 @@ async def test_a_link_that_fails_ends_the_controller_with_its_error(
         await node.birth()
         with pytest.raises(ZeroDivisionError):
             await serving
+
+
+async def test_each_leadership_has_a_higher_epoch_than_those_before(cluster: Cluster, broker: BrokerCore) -> None:
+    epochs = []
+    election = LeaderElection("cloud", cluster.namespace)
+    async with Node(broker, "edge0") as node:
+        for number in range(3):
+            async with controller(cluster, broker, election=election) as cloud:
+                if not number:
+                    await cluster.create()
+                await cluster.until(counted(3))
+                epochs.append(cloud.link.core.epoch)
+                await eventually(lambda: node.link.cloud_epoch == epochs[-1])
+    assert [epoch // EPOCHS_PER_TERM for epoch in epochs] == [1, 2, 3]
+    assert epochs == sorted(set(epochs))
+
+
+def test_epoch_of_a_term_is_above_all_that_the_one_before_can_have_raised_itself_to() -> None:
+    for now_ms in (0, 1_767_225_600_000):
+        assert epoch_of(1, 0) > epoch_of(0, now_ms)
+    assert epoch_of(0, 5) != epoch_of(0, 6)

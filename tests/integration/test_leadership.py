@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from neptune.testing.processes import Process
 from tests.integration.world import World
 
+RIGHTS = Path(__file__).parents[2] / "deploy" / "cloud" / "rbac.yaml"
 
-def start(world: World, name: str) -> Process:
+
+def start(world: World, name: str, *more: str) -> Process:
     flags = ("--leader-elect", "--lease", f"{world.namespace}/cloud", "--lease-seconds", "5")
-    return world.start_cloud(*flags, name=name)
+    return world.start_cloud(*flags, *more, name=name)
 
 
 def entries(world: World, name: str, event: str) -> list[dict[str, Any]]:
@@ -82,3 +87,24 @@ def test_two_controllers_without_an_election_do_not_fight_over_one_name_at_the_b
     world.expect_samples("a", 3)
     assert not entries(world, "first", "broker unreachable")
     assert not entries(world, "second", "broker unreachable")
+
+
+def as_service_account(world: World) -> Path:
+    """Apply the deployed rights in the world's namespace, and return the kubeconfig of their ServiceAccount."""
+    text = RIGHTS.read_text().replace("namespace: neptune-system", f"namespace: {world.namespace}")
+    world.kubectl("apply", "-f", "-", stdin=text)
+    config = yaml.safe_load(world.kubeconfig.read_text())
+    token = world.kubectl("create", "token", "cloud-controller").strip()
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    path = world.folder / "service-account.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_the_rights_that_are_deployed_are_enough(world: World) -> None:
+    start(world, "cloud", "--kubeconfig", str(as_service_account(world)))
+    world.start_edge("edge0")
+    world.apply("a", world.write("a.txt", "1\n2\n"), "edge0")
+    world.expect_samples("a", 2)
+    assert not entries(world, "cloud", "cluster not known to nodes")
+    assert "orbidden" not in world.log("cloud")

@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 from neptune.protocol import messages
 from neptune.protocol.messages import (
     Body,
-    CloudPresence,
     ConditionReport,
     DesiredObject,
-    EntriesResult,
     Get,
-    GetEntries,
-    GetObjects,
-    GetResult,
     Header,
     MessageError,
     ObjectsResult,
-    Presence,
     StatusReport,
     StatusResult,
     StatusUpdate,
@@ -32,31 +26,8 @@ from neptune.protocol.messages import (
     encode,
     size,
 )
+from tests.protocol.mutations import BODIES, HEADER, JSON, mutated
 from tests.protocol.samples import a_report, an_object
-
-BODIES: list[Body] = [
-    Presence(online=True, connection=3, agent="0.1.0"),
-    CloudPresence(online=False),
-    Get("r", "s"),
-    GetResult("r", "b", "s"),
-    GetEntries((0, 255), (7,)),
-    EntriesResult(1, 2, {"u1": "e"}, {"u2": "f"}),
-    GetObjects(("u1", "u2")),
-    ObjectsResult(1, 2, (an_object("u1"), an_object("u2", 9, url="/dätä")), ("u3",)),
-    ObjectsResult(1, 1, (), (), complete=True, root="r", status_entries={"u1": "e"}),
-    Updated((an_object("u1"),), ("u2", "u3")),
-    StatusUpdate((a_report("u1", 0), a_report("u2", None),)),
-    StatusUpdate((StatusReport("u", 1, 2, 3, None, (ConditionReport("Ready", "True", "Counted", "3 samples"),)),)),
-    StatusResult((Verdict("u1", 7, 4, 409, "is at generation 2"),)),
-]  # fmt: skip
-HEADER = Header(
-    "edge0-1-2", 1_700_000_000_000, cloud_epoch=5, node_epoch=6, seq=7, code=503, reason="ask again", cluster="k"
-)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
-)
 
 
 def text(data: object) -> bytes:
@@ -191,17 +162,9 @@ def test_any_json_is_read_or_refused(data: object) -> None:
 
 
 @settings(deadline=None)  # the machine is shared
-@given(st.sampled_from(BODIES), st.data())
-def test_valid_message_with_one_value_exchanged_is_read_or_refused(body: Body, data: st.DataObject) -> None:
-    envelope = json.loads(encode(HEADER, body))
-    place = envelope
-    while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        if not (isinstance(place[key], (dict, list)) and place[key]) or data.draw(st.booleans()):
-            break
-        place = place[key]
-    place[key] = data.draw(JSON)
-    try_to_read(text(envelope))
+@given(mutated())
+def test_valid_message_with_one_value_exchanged_is_read_or_refused(payload: bytes) -> None:
+    try_to_read(payload)
 
 
 @settings(deadline=None)  # the machine is shared

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from neptune.protocol import presence
 from neptune.protocol.presence import DEBOUNCE_SECONDS, SILENCE_SECONDS, NodeState, PresenceTable
 
 
@@ -175,3 +176,15 @@ def test_highest_epoch_outlives_the_process_that_had_it() -> None:
     table.alive("edge0", 7, 2, 2.0)
     assert table.highest_epoch("edge0") == 9
     assert table.highest_epoch("edge1") == 0
+
+
+def test_names_without_end_do_not_grow_memory_and_a_node_that_speaks_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MAX_NODES", 100)
+    table = PresenceTable()
+    for number in range(1000):
+        table.heard(f"n{number}", 1, float(number))
+        table.gone(f"gone{number}", 1, 1, float(number))
+        table.heard("edge0", 1, float(number))
+    assert len(table._nodes) == 100
+    assert table.state("edge0") is NodeState.ONLINE
+    assert table.state("n0") is NodeState.NEVER_SEEN

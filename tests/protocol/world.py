@@ -49,6 +49,10 @@ class Api:
     #: What the upstream of one cloud process knows: who wrote last, and the epoch and number of the report.
     newest: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
 
+    def copy(self) -> Api:
+        """Return what a backup would hold."""
+        return Api(dict(self.objects), dict(self.written))
+
     def of(self, name: str) -> list[DesiredObject]:
         return [item for owner, item in self.objects.values() if owner == name]
 
@@ -65,7 +69,7 @@ class Api:
         if item.generation != report.observed_generation:
             return messages.CONFLICT
         writer, order = self.newest.get(report.uid, ("", (0, 0)))
-        if writer != name or order < (epoch, report.seq):
+        if writer != name or order <= (epoch, report.seq):
             self.newest[report.uid] = (name, (epoch, report.seq))
             self.written[report.uid] = (name, replace(report, seq=0))
         return messages.OK
@@ -79,8 +83,10 @@ class World:
         self.now = 0.0
         self.is_faulty = True
         #: Messages that reached the broker.
-        self.sent = 0
+        self.messages: list[Message] = []
         self._copies = copies
+        self.deposed: cloud.CloudLink | None = None
+        self.backup: Api | None = None
         self.api = Api()
         self._numbers = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -125,7 +131,7 @@ class World:
             return
         if message.retain:
             self._retained[message.topic] = message
-        self.sent += 1
+        self.messages.append(message)
         copies = self.rng.choice(self._copies) if self.is_faulty else 1
         for _ in range(copies):
             delay = self.rng.choice((0.0, 0.1, 5.0)) * self.rng.random() if self.is_faulty else 0.01
@@ -176,14 +182,50 @@ class World:
     def _new_cloud(self, epoch: int) -> cloud.CloudLink:
         return cloud.CloudLink(epoch, TOPICS, LiveInventory(self.api.of, self.api.statuses_of), is_ready=True)
 
-    def restart_cloud(self, *, keep_epoch: bool) -> None:
-        """Kill the cloud; the new process answers once its cache is complete. A clock may give it the old epoch."""
+    def restart_cloud(self, *, keep_epoch: bool = False, epoch: int | None = None) -> None:
+        """Kill the cloud; the new process answers once its cache is complete. A clock may give it an old epoch."""
         self.disconnect(CLOUD)
-        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else next(self._numbers))
+        self.cloud = fresh = self._new_cloud(self.cloud.epoch if keep_epoch else epoch or next(self._numbers))
         fresh.is_ready = False
         self.api.newest.clear()
         self.connect(CLOUD)
         self._later(self.rng.uniform(0, 5), partial(self._get_ready, fresh))
+
+    def depose_cloud(self) -> None:
+        """Let another cloud take over from one that only sleeps: it knows what there was, and it may wake."""
+        past = self.api.copy()
+        self.deposed = cloud.CloudLink(
+            self.cloud.epoch, TOPICS, LiveInventory(past.of, past.statuses_of), is_ready=True, _seq=10**6
+        )
+        self.restart_cloud(keep_epoch=False)
+
+    def let_the_deposed_cloud_speak(self) -> None:
+        """Let it say what it was about to say when it fell asleep, and answer whatever it is asked for a moment."""
+        if self.deposed is None:
+            return
+        for name in NODES:
+            known = self.deposed.inventory.desired(name).entries()
+            objects = [item for uid in known if (item := self.deposed.inventory.object(name, uid))]
+            gone = [item.uid for item in self.api.of(name) if item.uid not in known]
+            self._carry_out_cloud([*self.deposed.push(name, objects, gone, 0), *self.deposed.announce(1, 0)])
+            self._carry_out_cloud([*self.deposed.settle(name, [self._lie(name, item.uid) for item in objects], 0)])
+
+    def _lie(self, name: str, uid: str) -> Verdict:
+        link = self.agents[name].link
+        return Verdict(uid, link.epoch, 10**9, messages.OK)
+
+    def back_up(self) -> None:
+        """Keep what the API server has."""
+        self.backup = self.api.copy()
+
+    def restore(self) -> None:
+        """Take the API server back to the last backup, under a cloud that goes on."""
+        if self.backup is not None:
+            uids = {*self.api.objects, *self.backup.objects}
+            self.api.objects, self.api.written = dict(self.backup.objects), dict(self.backup.written)
+            for name in NODES:
+                mine = {item.uid: item for item in self.api.of(name)}
+                self._carry_out_cloud([*self.cloud.push(name, mine.values(), sorted(uids - mine.keys()), 0)])
 
     def _get_ready(self, fresh: cloud.CloudLink) -> None:
         fresh.is_ready = True
@@ -225,10 +267,10 @@ class World:
         desired = DesiredState(records)
         return node.NodeLink(name, next(self._numbers), TOPICS, Random(self.rng.random()), desired=desired)  # noqa: S311
 
-    def restart_node(self, name: str, *, keep: bool) -> None:
-        """Kill an agent; what it kept on disk is there again, or the disk is new."""
+    def restart_node(self, name: str, *, keep: bool, disk: Agent | None = None) -> None:
+        """Kill an agent; what it kept on disk is there again, or the disk is new, or one that was copied before."""
         self.disconnect(name)
-        old = self.agents[name]
+        old = disk or self.agents[name]
         self.agents[name] = agent = Agent(name, self._new_link(name, dict(old.link.desired.records) if keep else {}))
         if keep:
             agent.counted = dict(old.counted)

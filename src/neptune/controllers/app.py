@@ -30,6 +30,9 @@ from neptune.transport import Transport
 #: Its uid names a cluster, as the OpenTelemetry convention `k8s.cluster.uid` has it.
 CLUSTER_NAMESPACE = ResourceKey("", "kube-system")
 
+#: How far a cloud may have to raise its epoch in one term; leaves room for 2^33 terms below `MAX_NUMBER`.
+EPOCHS_PER_TERM = 2**20
+
 log = get_logger()
 
 
@@ -90,7 +93,7 @@ class CloudController:
         """The caches are complete, and this process leads: let nodes ask."""
         self.link.core.cluster = await cluster_of(self.manager.client)
         if (term := self.manager.term) is not None:
-            self.link.core.epoch = term + 1
+            self.link.core.epoch = epoch_of(term, self.link.core.epoch)
         self.link.ready()
         if self._is_elected:
             await self.link.run()
@@ -123,6 +126,14 @@ class CloudController:
 #: A change of the object is no reason to write a report again; the report's arrival is, and a conflict comes back by
 #: itself. An object that is gone can be forgotten.
 only_deletions = Predicate(lambda change: change.new is None)
+
+
+def epoch_of(term: int, now_ms: int) -> int:
+    """Return the epoch of a leader: above that of every earlier term, which may have gone up by some.
+
+    The clock fills the room below the next term, so that a Lease that counts anew does not give an epoch twice.
+    """
+    return (term + 1) * EPOCHS_PER_TERM + now_ms % EPOCHS_PER_TERM
 
 
 def follow(cache: Cache, namespace: str) -> Inventory:

@@ -232,9 +232,11 @@ class CloudLink:
                 )
                 for part in parts
             ]
-        buckets = "" if question.root == desired.root else desired.buckets()
+        if question.root != desired.root:
+            return [GetResult(desired.root, desired.buckets())]
+        # Only now: an object that differs makes its status differ, too.
         status_buckets = "" if question.status_root == statuses.root else statuses.buckets()
-        return [GetResult(desired.root, buckets, status_buckets)]
+        return [GetResult(desired.root, "", status_buckets)]
 
     def _entries(self, node: str, question: GetEntries) -> Sequence[Answer]:
         parts = [

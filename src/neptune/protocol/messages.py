@@ -150,8 +150,9 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """The answer to `Get`: the cloud's root, and bucket digests where the two sides differ, else empty texts.
+    """The answer to `Get`: the cloud's root, and its bucket digests if the roots differ, else an empty text.
 
+    `status_buckets` are those of the statuses, if the objects are equal and the statuses differ.
     Also how any question is refused: with a `code` in the header.
     """
 

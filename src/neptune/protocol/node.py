@@ -277,7 +277,6 @@ class NodeLink:
         if change is None:
             return []
         self.cluster = self.cluster or header.cluster
-        self._forget(change)
         self._asked_since = None
         if sync.question is question:
             return [change]  # parts are missing
@@ -314,7 +313,8 @@ class NodeLink:
         if change is None or not (body.objects or body.deleted):
             self._ask_soon(now)
             return self.tick(now, timestamp)
-        self._forget(change)
+        for uid in change.forgotten:
+            self.outbox.forget(uid)
         return [change]
 
     def _on_verdicts(self, header: Header, body: StatusResult, now: float, timestamp: int) -> list[Action]:
@@ -331,10 +331,6 @@ class NodeLink:
             else:
                 actions += self._warn_once("status refused", f"{verdict.uid}: {verdict.reason} ({verdict.code})")
         return [*actions, *self.tick(now, timestamp)]
-
-    def _forget(self, change: Change) -> None:
-        for uid in change.forgotten:
-            self.outbox.forget(uid)
 
     def _presence(self, *, online: bool, connection: int, timestamp: int) -> Message:
         will_epoch = self._will_epoch if self._will_epoch != self.epoch else 0

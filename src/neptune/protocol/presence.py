@@ -2,7 +2,7 @@
 
 A hint, never the truth: a will may come early, late, twice or never. So an old will is told from a new birth by epoch
 and connection number, a node counts as away only after `DEBOUNCE_SECONDS` without a newer sign of life, and one that
-is silent for `SILENCE_SECONDS` counts as away without a will.
+is silent for `SILENCE_SECONDS` counts as away without a will. Memory is bounded, whatever names are made up.
 Neighbours: `cloud.CloudLink` feeds it; `controllers` shows the result as a condition and deletes nothing because of it.
 """
 
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 #: A node that flaps or restarts within this time was never away (seconds).
 DEBOUNCE_SECONDS = 30.0
 #: A node asks for everything at least every eleven minutes (`node.RESYNC_SECONDS`); this is more than two questions
 #: lost (seconds).
 SILENCE_SECONDS = 1800.0
+#: Past this many the node that was not heard of for longest is forgotten; it is back with its next message.
+MAX_NODES = 100_000
 
 
 class NodeState(Enum):
@@ -44,7 +47,10 @@ class _Node:
 class PresenceTable:
     """The nodes that this cloud process has heard of."""
 
+    #: In the order in which they were last heard of.
     _nodes: dict[str, _Node] = field(default_factory=dict)
+    #: No node becomes away before this.
+    _wake_at: float = inf
 
     def state(self, node: str) -> NodeState:
         """Return what is known of a node."""
@@ -85,7 +91,7 @@ class PresenceTable:
         """
         entry = self._nodes.get(node)
         if entry is None:
-            self._nodes[node] = _Node(epoch, connection, away_at=None, has_parted=True, highest=epoch)
+            self._keep(node, _Node(epoch, connection, away_at=None, has_parted=True, highest=epoch))
             return True
         is_its_will = (epoch, connection) == (entry.will_epoch, entry.connection)
         if is_its_will or (epoch, connection) >= (entry.epoch, entry.connection):
@@ -93,25 +99,36 @@ class PresenceTable:
             entry.highest = max(epoch, entry.highest)
             if entry.away_at is not None:
                 entry.away_at = min(entry.away_at, now + DEBOUNCE_SECONDS)
+                self._wake_at = min(self._wake_at, entry.away_at)
         return False
 
     def expire(self, now: float) -> list[str]:
         """Return the nodes that have become away by `now`."""
+        if now < self._wake_at:
+            return []
         away = [name for name, node in self._nodes.items() if node.away_at is not None and node.away_at <= now]
         for name in away:
             self._nodes[name].away_at = None
+        self._wake_at = min((node.away_at for node in self._nodes.values() if node.away_at is not None), default=inf)
         return away
 
     def next_deadline(self) -> float | None:
         """Return when `expire` may have something to tell, or None."""
-        return min((node.away_at for node in self._nodes.values() if node.away_at is not None), default=None)
+        return None if self._wake_at == inf else self._wake_at
 
     def _sign_of_life(self, node: str, epoch: int, connection: int, now: float, will_epoch: int) -> bool:
         was_online = self.state(node) is NodeState.ONLINE
         highest = max(epoch, self.highest_epoch(node))
         away_at = now + SILENCE_SECONDS
-        self._nodes[node] = _Node(epoch, connection, away_at, will_epoch=will_epoch, highest=highest)
+        self._wake_at = min(self._wake_at, away_at)
+        self._keep(node, _Node(epoch, connection, away_at, will_epoch=will_epoch, highest=highest))
         return not was_online
+
+    def _keep(self, node: str, entry: _Node) -> None:
+        self._nodes.pop(node, None)
+        self._nodes[node] = entry
+        if len(self._nodes) > MAX_NODES:
+            del self._nodes[next(iter(self._nodes))]
 
 
 def _is_superseded(entry: _Node, epoch: int) -> bool:

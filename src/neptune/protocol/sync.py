@@ -1,13 +1,16 @@
 """One synchronisation of a node with its cloud: which question comes next, and what the answers mean.
 
-    Get ──> GetResult: equal ──────────────────────────────────────────> end
-              │ differs                                                   ▲
-              └─> GetEntries ──> EntriesResult: what is absent is dropped ┤
-                                   │ some objects are lacking             │
-                                   └─> GetObjects ──> ObjectsResult ──────┤ (again for each group)
-    Get ──> ObjectsResult: complete, where the cloud has only a few ──────┘
+    Get ──> GetResult: all is equal ────────────────────────────────────────────> end
+     ▲        │ objects differ
+     │        ├─> GetEntries ──> EntriesResult: what is absent is dropped
+     │        │                    │ some objects are lacking
+     │        │                    ├─> GetObjects ──> ObjectsResult (for each group)
+     └────────│────────────────────┘ once more, to see that it worked
+              │ statuses differ
+              └─> GetEntries ──> EntriesResult: what the API server lacks is sent ──> end
+    Get ──> ObjectsResult: complete, where the cloud has only a few ──────────────> end
 
-The statuses are compared on the way: those that the API server does not have go into the outbox again.
+Statuses are compared once the objects are equal: an object that goes takes its status along.
 Guarantee: when an end was reached and nothing changed meanwhile, the node has what the cloud has; `is_in_step` tells.
 A question or an answer that is lost costs this synchronisation: the next one starts with `Get` and finds less to do.
 Neighbours: `node.NodeLink` asks, and knows the time; `desired` holds the rules.
@@ -42,6 +45,8 @@ class Sync:
     desired: DesiredState
     outbox: Outbox
     question: Question | None = field(init=False, default=None)
+    #: The objects were brought in step already: what differs now has changed meanwhile, or is held.
+    _is_second: bool = field(init=False, default=False)
     #: What the cloud said that its root is.
     _root: str = field(init=False, default="")
     _lacking: list[str] = field(init=False, default_factory=list)
@@ -70,6 +75,7 @@ class Sync:
                 return self._take_entries(self.question, header, answer)
             case GetObjects(), ObjectsResult(complete=False):
                 change = self.desired.take(header.seq, answer.objects, answer.deleted)
+                self._forget(change)
                 if self._objects.add(header, answer) is not None:
                     self._ask_for_objects()
                 return change
@@ -81,7 +87,12 @@ class Sync:
         differing = mine.differing(answer.buckets) if answer.buckets else ()
         self.desired.agree(seq, set(range(BUCKETS)).difference(differing))
         status_buckets = statuses.differing(answer.status_buckets) if answer.status_buckets else ()
-        self.question = GetEntries(differing, status_buckets) if differing or status_buckets else None
+        if differing and not self._is_second:
+            self.question = GetEntries(differing, ())
+        elif status_buckets and not differing:
+            self.question = GetEntries((), status_buckets)
+        else:
+            self.question = None
 
     def _take_all(self, header: Header, answer: ObjectsResult) -> Change:
         self._root = answer.root
@@ -107,13 +118,21 @@ class Sync:
         dropped = self._spoken_for(header.seq, theirs.keys(), asked.buckets)
         statuses = {uid: entry for part in parts for uid, entry in part.status_entries.items()}
         self._send_statuses(self.outbox.digests.entries(asked.status_buckets), statuses)
-        self._ask_for_objects()
+        if asked.buckets:
+            self._ask_for_objects()
+        else:
+            self.question = None
         return dropped
 
     def _spoken_for(self, seq: int, listed: Collection[str], buckets: Iterable[int]) -> Change:
         dropped = self.desired.drop_absent(seq, listed, buckets)
+        self._forget(dropped)
         self.desired.agree(seq, buckets)
         return dropped
+
+    def _forget(self, change: Change) -> None:
+        for uid in change.forgotten:
+            self.outbox.forget(uid)
 
     def _send_statuses(self, mine: Mapping[str, str], theirs: Mapping[str, str]) -> None:
         for uid, entry in mine.items():
@@ -126,4 +145,8 @@ class Sync:
     def _ask_for_objects(self) -> None:
         group, self._lacking = self._lacking[:MAX_ASKED], self._lacking[MAX_ASKED:]
         self._objects = Assembly()
-        self.question = GetObjects(tuple(group)) if group else None
+        if group:
+            self.question = GetObjects(tuple(group))
+        else:
+            self._is_second = True
+            self.begin()

@@ -6,6 +6,7 @@ import pytest
 
 from neptune.api import DatasetStatus, get_condition
 from neptune.controllers.dataset import downstream
+from neptune.protocol import messages
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, accepted, condition, controller, counted, given, ready
 from tests.controllers.nodes import Node, Time, Voice, eventually, report
@@ -168,3 +169,29 @@ async def test_a_status_that_somebody_wiped_is_written_again(cluster: Cluster, b
         await cluster.client.status.patch(dataset)
         waiting = await cluster.until(lambda dataset: dataset.status.conditions)
         assert ready(waiting) == ("Unknown", "WaitingForNode")
+
+
+async def test_a_dataset_that_no_message_can_carry_says_so_and_holds_no_other_up(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "BATCH_BYTES", 500)
+    async with controller(cluster, broker), Node(broker, "edge0") as node:
+        await cluster.create("large", url="/data/" + "x" * 500)
+        await cluster.create()
+        await cluster.until(counted(3))
+        large = await cluster.until(lambda dataset: ready(dataset) == ("False", "TooLarge"), "large")
+        await cluster.stays(large, seconds=0.4)
+        assert next(iter(node.link.desired.records.values())).name == "a"
+        await cluster.edit("large", url="/data/small")
+        await cluster.until(counted(3), "large")
+        await cluster.edit("large", url="/data/" + "x" * 500)
+        await cluster.until(lambda dataset: ready(dataset) == ("False", "TooLarge"), "large")
+
+
+async def test_a_node_that_was_never_seen_is_told_from_one_that_left(cluster: Cluster, broker: BrokerCore) -> None:
+    async with controller(cluster, broker):
+        await cluster.create()
+        never = await cluster.until(lambda dataset: condition(dataset, "NodeOnline") == ("False", "NodeNeverSeen"))
+        found = get_condition(never.status.conditions, "NodeOnline")
+        assert found
+        assert "run edge-agent --node edge0" in found.message
