@@ -15,7 +15,7 @@ from neptune.testing.simulation import __main__ as program
 from neptune.testing.simulation import simulate
 
 #: `make simulate` runs any number of others.
-SEEDS = 200
+SEEDS = 300
 
 
 def test_everything_agrees_after_any_faults() -> None:
