@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench peers format clean venv envtest constraints
+.PHONY: demo test check simulate chaos bench peers format clean venv envtest constraints
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
@@ -29,6 +29,18 @@ envtest: $(STAMP)
 
 test: envtest
 	$(BIN)/pytest
+
+# Whole systems on virtual time with seeded faults: `make simulate SEEDS=10000 FROM=0`.
+SEEDS ?= 1000
+FROM  ?= 0
+simulate: $(STAMP)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m neptune.testing.simulation --seeds $(SEEDS) --from $(FROM)
+
+# Real programs, broker and API server, with real faults: `make chaos ROUNDS=20`, and CHAOS_SEED=... to repeat one.
+ROUNDS     ?= 10
+CHAOS_SEED ?= $(shell date +%s)
+chaos: envtest
+	NEPTUNE_REQUIRE_REAL=1 NEPTUNE_CHAOS_ROUNDS=$(ROUNDS) NEPTUNE_CHAOS_SEED=$(CHAOS_SEED) $(BIN)/pytest -s tests/chaos
 
 # The main job on the embedded parts, with real processes: no cluster and no broker needed.
 demo: $(STAMP)

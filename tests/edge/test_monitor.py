@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from neptune.clock import SystemClock
 from neptune.edge.monitor import Monitor
+from neptune.edge.reader import DiskReader
 from neptune.edge.schedule import News
 from neptune.protocol.messages import StatusReport
 from tests.edge.bench import dataset, eventually
@@ -44,7 +45,7 @@ async def monitoring(
 ) -> AsyncIterator[tuple[Monitor, Heard]]:
     heard = Heard()
     monitor = Monitor(
-        roots=[str(root)],
+        reader=DiskReader([str(root)]),
         poll_seconds=poll_seconds,
         interval_seconds=interval_seconds,
         clock=SystemClock(),

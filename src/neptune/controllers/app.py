@@ -10,6 +10,7 @@ Neighbours: `cli.cloud_controller` makes the client and the transport and calls 
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 from neptune.api import Dataset, ResourceKey
 from neptune.api.core import Namespace
@@ -45,6 +46,7 @@ class CloudController:
         workers: reconciles of each direction that run at a time.
         listen: `HOST:PORT` of probes and metrics; empty for none.
         leader_election: of several controllers one speaks to the nodes; the others keep their caches warm.
+        rng: what spreads retries, for simulation.
     """
 
     def __init__(  # noqa: PLR0913  # the composition root: all but the first three have a name at the call
@@ -58,8 +60,9 @@ class CloudController:
         workers: int,
         listen: str = "",
         leader_election: LeaderElection | None = None,
+        rng: Random | None = None,
     ) -> None:
-        self.manager = Manager(client, clock=clock, listen=listen, leader_election=leader_election)
+        self.manager = Manager(client, clock=clock, listen=listen, leader_election=leader_election, rng=rng)
         cache = self.manager.cache
         cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])
         cache.index(Dataset, NODE_INDEX, lambda dataset: [dataset.spec.node_name])

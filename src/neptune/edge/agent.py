@@ -16,6 +16,7 @@ from random import Random
 from neptune import __version__
 from neptune.clock import Clock, SystemClock
 from neptune.edge.monitor import Monitor
+from neptune.edge.reader import DiskReader, Reader
 from neptune.edge.results import Result
 from neptune.edge.schedule import News
 from neptune.edge.store import Saved, Store
@@ -76,13 +77,19 @@ class Agent:
     """The agent of one node. `run` may be called once."""
 
     def __init__(
-        self, settings: AgentSettings, transport: Transport, clock: Clock | None = None, rng: Random | None = None
+        self,
+        settings: AgentSettings,
+        transport: Transport,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        reader: Reader | None = None,
     ) -> None:
-        """Start nothing yet. `clock` and `rng` are for tests and simulation."""
+        """Start nothing yet. `clock`, `rng` and `reader` are for tests and simulation."""
         self._settings = settings
         self._transport = transport
         self._clock = clock or SystemClock()
         self._rng = rng or Random()  # noqa: S311 - jitter, no secret
+        self._reader = reader or DiskReader(settings.roots)
         self._log = get_logger(node=settings.node)
         self._store_lock = asyncio.Lock()
         # Latest only, by uid: a slow disk costs freshness, never memory.
@@ -104,7 +111,7 @@ class Agent:
             saved = store.load()
             self._link = self._make_link(saved, store.next_epoch(self._timestamp()))
             self._monitor = Monitor(
-                roots=self._settings.roots,
+                reader=self._reader,
                 poll_seconds=self._settings.poll_seconds,
                 interval_seconds=self._settings.interval_seconds,
                 clock=self._clock,

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from neptune.clock import Clock
-from neptune.edge.counting import Checkpoint, FileCount, Look, Target, look
+from neptune.edge.counting import Checkpoint, Look, Target
 from neptune.edge.problems import Problem, unexpected
+from neptune.edge.reader import Reader
 from neptune.edge.results import Result
 from neptune.edge.schedule import News, Schedule, Ticket
 from neptune.edge.threads import in_thread
@@ -31,10 +32,10 @@ class Monitor:
     """
 
     def __init__(
-        self, *, roots: Sequence[str], poll_seconds: float, interval_seconds: float, clock: Clock,
+        self, *, reader: Reader, poll_seconds: float, interval_seconds: float, clock: Clock,
         tell: Callable[[News], None],
     ) -> None:  # fmt: skip
-        self._roots = tuple(roots)
+        self._reader = reader
         self._clock = clock
         self._tell = tell
         self._schedule = Schedule(poll_seconds, interval_seconds)
@@ -68,7 +69,7 @@ class Monitor:
     async def _look(self, tickets: list[Ticket], group: asyncio.TaskGroup) -> None:
         if not tickets:
             return
-        looks = await in_thread(_look_at, tickets, self._roots)
+        looks = await in_thread(self._look_at, tickets)
         for ticket, found in zip(tickets, looks, strict=True):
             if not self._schedule.is_current(ticket):
                 continue
@@ -79,8 +80,17 @@ class Monitor:
             else:
                 self._finish(ticket, found.outcome)
 
+    def _look_at(self, tickets: Sequence[Ticket]) -> list[Look]:
+        return [self._look_at_one(ticket) for ticket in tickets]
+
+    def _look_at_one(self, ticket: Ticket) -> Look:
+        try:
+            return self._reader.look(ticket.url, ticket.format, ticket.known)
+        except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
+            return Look(None, unexpected(error))
+
     async def _count(self, ticket: Ticket, target: Target) -> None:
-        count = FileCount(target, ticket.known)
+        count = self._reader.count(target, ticket.known)
         outcome = None
         async with self._readers:
             try:
@@ -119,14 +129,3 @@ class Monitor:
         except TimeoutError:
             return
         self._poke.clear()
-
-
-def _look_at(tickets: Sequence[Ticket], roots: Sequence[str]) -> list[Look]:
-    return [_look_at_one(ticket, roots) for ticket in tickets]
-
-
-def _look_at_one(ticket: Ticket, roots: Sequence[str]) -> Look:
-    try:
-        return look(ticket.url, ticket.format, roots, ticket.known)
-    except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
-        return Look(None, unexpected(error))

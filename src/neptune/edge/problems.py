@@ -40,7 +40,8 @@ class Problem:
 def shown(name: str) -> str:
     """Return a name fit for a message: valid Unicode without control characters, cut in the middle when long."""
     text = name.encode("utf-8", "replace").decode()
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Generic, cast
 
 from neptune.api.meta import R, Resource, ResourceKey
@@ -177,9 +178,9 @@ class Informer(Generic[R]):
 
     def _replace(self, objects: list[Snapshot[R]]) -> None:
         initial = not self.synced.is_set()
-        missing = self._objects.keys() - {item.key for item in objects}
-        for key in missing:
-            self._remove(self._objects[key])
+        present = {item.key for item in objects}
+        for item in [old for key, old in self._objects.items() if key not in present]:
+            self._remove(item)
         for item in objects:
             self._put(item, initial=initial)
         self.synced.set()
@@ -229,9 +230,10 @@ class Cache:
     declared is an error, not an empty answer.
     """
 
-    def __init__(self, client: Client, clock: Clock | None = None) -> None:
+    def __init__(self, client: Client, clock: Clock | None = None, rng: Random | None = None) -> None:
         self._client = client
         self._clock = clock or SystemClock()
+        self._rng = rng
         self._informers: dict[Query[Any], Informer[Any]] = {}
         self._indexes: dict[type[Resource], dict[str, IndexFunction[Any]]] = {}
         self._transforms: dict[type[Resource], Transform] = {}
@@ -369,7 +371,7 @@ class Cache:
         if self._group:
             query = informer.query
             transform = self._transforms.get(query.cls)
-            watcher = ListWatch(self._client, query, informer.apply, self._clock, transform)
+            watcher = ListWatch(self._client, query, informer.apply, self._clock, transform, self._rng)
             self._group.create_task(watcher.run(), name=f"watch {describe(query.cls)}")
 
     def _of(self, cls: type[R], namespace: str = "") -> Sequence[Informer[R]]:

@@ -28,6 +28,7 @@ from neptune.runtime.query import (
     parse_event,
     require_namespace,
 )
+from neptune.runtime.session import Session
 from neptune.runtime.writer import FieldValidation, StatusWriter, WriteOptions, Writer, Written, refuse_partial
 
 #: client-go's pager (tools/pager/pager.go): bounds what a list costs the server and us at a time.
@@ -55,6 +56,7 @@ class Client(Writer):
         dry_run: the server checks every write, and stores none.
         field_validation: what the server does about fields that it does not know: Ignore, Warn or Strict (refuse).
         timeout_seconds: the deadline of each request, repetitions included; a watch has it for its first answer.
+        session: what carries the requests in the place of HTTP; the three arguments about the way are not used then.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Client(Writer):
         dry_run: bool = False,
         field_validation: FieldValidation = "",
         timeout_seconds: float = REQUEST_SECONDS,
+        session: Session | None = None,
     ) -> None:
         options = WriteOptions(field_manager, dry_run, field_validation)
-        super().__init__(ApiSession(kubeconfig, context, timeout_seconds), options, [])
+        super().__init__(session or ApiSession(kubeconfig, context, timeout_seconds), options, [])
         #: The same writes on the status subresource.
         self.status = StatusWriter(self._http, options, self._observers)
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from random import Random
 from types import FrameType
 from typing import Any, Generic
 
@@ -61,6 +62,7 @@ class Controller(Generic[R]):
             the back-off.
         shard: tells whether a key is this replica's to work on. It is asked when the key comes and when a worker gets
             it; whoever changes its answers names the keys that it won through a source.
+        rng: spreads the retries; for simulation.
     """
 
     context: Context
@@ -77,6 +79,7 @@ class Controller(Generic[R]):
     resync_seconds: float = RESYNC_SECONDS
     on_error: Classify | None = None
     shard: Callable[[ResourceKey], bool] | None = None
+    rng: Random | None = None
     queue: Waiting[ResourceKey] = field(init=False)
     _informer: Informer[R] = field(init=False)
     _series: ControllerMetrics = field(init=False)
@@ -87,7 +90,7 @@ class Controller(Generic[R]):
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
         self._series = self.metrics.of(self.name, self.workers)
-        self.queue = Waiting(WorkQueue(), self.context.clock, self._series)
+        self.queue = Waiting(WorkQueue(self.rng), self.context.clock, self._series)
         self._in_threads = not _is_async(self.reconcile)
         cache = self.context.cache
         self._informer = informer = watch(cache, self.query)

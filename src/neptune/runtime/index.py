@@ -15,21 +15,22 @@ class Index(Generic[R]):
 
     def __init__(self, function: IndexFunction[R]) -> None:
         self._function = function
-        self._keys: dict[str, set[ResourceKey]] = {}
-        self._values: dict[ResourceKey, set[str]] = {}
+        # Dictionaries for their order: what an index gives does not depend on how Python hashes strings.
+        self._keys: dict[str, dict[ResourceKey, None]] = {}
+        self._values: dict[ResourceKey, dict[str, None]] = {}
 
     def put(self, key: ResourceKey, obj: R) -> None:
         """Note the values of an object, in the place of those that it had."""
-        values = set(self._function(obj))
+        values = dict.fromkeys(self._function(obj))
         self.remove(key)
         self._values[key] = values
         for value in values:
-            self._keys.setdefault(value, set()).add(key)
+            self._keys.setdefault(value, {})[key] = None
 
     def remove(self, key: ResourceKey) -> None:
         """Forget an object; nothing when it is not there."""
         for value in self._values.pop(key, ()):
-            self._keys[value].discard(key)
+            del self._keys[value][key]
             if not self._keys[value]:
                 del self._keys[value]
 

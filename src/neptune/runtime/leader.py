@@ -174,7 +174,14 @@ class Candidate:
 class LeaderElector:
     """One replica's part in an election."""
 
-    def __init__(self, client: Client, settings: LeaderElection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: LeaderElection,
+        clock: Clock,
+        metrics: Metrics,
+        rng: random.Random | None = None,
+    ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
@@ -182,7 +189,7 @@ class LeaderElector:
         # As in controller-runtime: the host tells people which pod it is, the rest makes a restart another candidate.
         self._core = Candidate(f"{socket.gethostname()}_{uuid.uuid4()}", settings, self._key)
         self._status, self._slow_path = metrics.election(settings.name)
-        self._rng = random.Random()  # noqa: S311  # spreads the standbys, hides nothing
+        self._rng = rng or random.Random()  # noqa: S311  # spreads the standbys, hides nothing
         self._said = ""
         self._log = get_logger(lease=str(self._key))
 

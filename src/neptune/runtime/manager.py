@@ -16,6 +16,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource, ResourceKey
@@ -46,7 +47,7 @@ from neptune.runtime.parts import Parts
 from neptune.runtime.predicates import Test
 from neptune.runtime.query import Query, describe
 from neptune.runtime.sources import Source
-from neptune.runtime.watchdog import Watchdog
+from neptune.runtime.watchdog import BLOCKED_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     from neptune.runtime.server import Check, ProbeServer
@@ -78,6 +79,7 @@ class Manager:
         stop_seconds: how long stopping may take; what has not ended by then is cancelled or left.
         leader_election: of several replicas let one work. The caches of the others are warm and their `/readyz` is
             good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
+        rng: what spreads retries and watches, for simulation.
 
     Raises:
         SettingsError: `listen` makes no sense.
@@ -92,12 +94,16 @@ class Manager:
         clock: Clock | None = None,
         stop_seconds: float = STOP_SECONDS,
         leader_election: LeaderElection | None = None,
+        rng: Random | None = None,
     ) -> None:
         self._owns_client = client is None
         self.client = client or Client(kubeconfig)
         self._clock = clock or SystemClock()
         #: What the controllers read. Declare further kinds and indexes here.
-        self.cache = Cache(self.client, self._clock)
+        self.cache = Cache(self.client, self._clock, rng)
+        self._rng = rng
+        #: After so many seconds a blocked event loop is named in the log; None for no watch over it.
+        self.blocked_seconds: float | None = BLOCKED_SECONDS
         self.metrics = Metrics()
         self.client.measure(self.metrics.requests)
         #: Named conditions of `/readyz`; add your own.
@@ -176,6 +182,7 @@ class Manager:
             resync_seconds=resync_seconds,
             on_error=on_error,
             shard=shard,
+            rng=self._rng,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
@@ -271,14 +278,15 @@ class Manager:
         try:
             if self.leader_election:
                 # Not before: `neptune rbac` imports, outside a pod, what leads in the namespace of its pod.
-                self._elector = LeaderElector(self.client, self.leader_election, self._clock, self.metrics)
+                self._elector = LeaderElector(self.client, self.leader_election, self._clock, self.metrics, self._rng)
             await self.client.connect()
             controllers += [plan(self._context(recorder, name)) for name, plan in self._plans.items()]
             self.ready["workers"] = lambda: _stuck(controllers) or True
             if self._probes:
                 await self._probes.start()
             parts.start("caches", self.cache.run(), "caches")
-            parts.start("caches", Watchdog(reconciling).run(), "watchdog")
+            if self.blocked_seconds is not None:
+                parts.start("caches", Watchdog(reconciling, self.blocked_seconds).run(), "watchdog")
             parts.start("events", recorder.run(), "events")
             synced = await parts.first_of(self.cache.wait_synced(), self._stopping)
             if synced and await self._lead(controllers, parts):

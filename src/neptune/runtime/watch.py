@@ -250,13 +250,14 @@ class ListWatch(Generic[R]):
         sink: Callable[[Update[R]], None],
         clock: Clock,
         transform: Transform | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._client = client
         self._query = query
         self._sink = sink
         self._clock = clock
         self._transform = transform
-        self._rng = random.Random()  # noqa: S311  # spreads load, hides nothing
+        self._rng = rng or random.Random()  # noqa: S311  # spreads load, hides nothing
         self._core = WatchCore(Backoff(self._rng))
         self._log = log.bind(resource=describe(query.cls))
 

@@ -15,8 +15,9 @@ from typing import Literal
 
 from neptune.api.meta import Json, R, Resource, ResourceKey, ResourceType
 from neptune.api.unstructured import PartialObjectMetadata
-from neptune.runtime.http import JSON, ApiSession
+from neptune.runtime.http import JSON
 from neptune.runtime.query import accept, decode, object_path, require_namespace
+from neptune.runtime.session import Session
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -61,7 +62,7 @@ class Writer:
 
     _subresource = ""
 
-    def __init__(self, http: ApiSession, options: WriteOptions, observers: list[Callable[[Written], None]]) -> None:
+    def __init__(self, http: Session, options: WriteOptions, observers: list[Callable[[Written], None]]) -> None:
         self._http = http
         self._options = options
         self._observers = observers

@@ -24,7 +24,7 @@ from neptune.embedded.apiserver.registry import Registry
 from neptune.embedded.apiserver.request import Request, Response, Shape, Target
 from neptune.embedded.apiserver.resources import ResourceType
 from neptune.embedded.apiserver.status import StatusError, bad_request, not_supported_on, unknown_path
-from neptune.embedded.apiserver.store import HISTORY_LIMIT, Store
+from neptune.embedded.apiserver.store import HISTORY_LIMIT, Snapshot, Store
 from neptune.embedded.apiserver.watch import WatchStream, check_not_ahead, list_page, read_revision
 
 _HEALTH = ("/livez", "/readyz", "/healthz")
@@ -78,6 +78,21 @@ class ApiServer:
     def compact(self, revision: int) -> None:
         """Forget the history up to `revision`: watches and pages from before it get 410, as after etcd's compaction."""
         self._store.compact(revision)
+
+    def snapshot(self) -> Snapshot:
+        """Return the objects of now, for `restore`."""
+        return self._store.snapshot()
+
+    def skip(self, revisions: int) -> None:
+        """Count revisions that nobody sees, as in a busy cluster those of other resources' writes are."""
+        self._store.skip(revisions)
+
+    def restore(self, snapshot: Snapshot, *, bump_revision: int = 0) -> None:
+        """Go back to an earlier state, as after a restored backup of etcd. Whoever serves this ends all watches first.
+
+        The kinds that are served stay as they are: no CustomResourceDefinition may have changed since.
+        """
+        self._store.restore(snapshot, bump_revision=bump_revision)
 
     def handle(self, asked: Request, now: datetime) -> Response | Watch:
         """Answer one request at the time `now`. Never raises for what a client sent: a refusal is a Status."""

@@ -8,7 +8,7 @@ need, is the present state with the later events undone. No I/O, no clock. `regi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +42,14 @@ class Change:
     key: Key
     before: Object | None
     after: Object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `Store.restore` brings back."""
+
+    revision: int
+    objects: Mapping[str, Mapping[Key, Object]]
 
 
 class Store:
@@ -110,6 +118,24 @@ class Store:
         for history in self._history.values():
             while history and history[0].revision <= self._floor:
                 history.popleft()
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of now."""
+        return Snapshot(self.revision, {resource: dict(objects) for resource, objects in self._objects.items()})
+
+    def skip(self, revisions: int) -> None:
+        """Count revisions that nobody here sees, as those of other resources' writes are."""
+        self.revision += revisions
+
+    def restore(self, snapshot: Snapshot, *, bump_revision: int = 0) -> None:
+        """Go back to an earlier state, as `etcdutl snapshot restore` does with its option of that name.
+
+        Nobody who listens is told; the history before is forgotten.
+        """
+        self._objects = {resource: dict(objects) for resource, objects in snapshot.objects.items()}
+        self.revision = self._floor = snapshot.revision + bump_revision
+        self._history.clear()
+        self._oldest.clear()
 
     def listen(self, resource: str, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Call `listener` with each change of a resource from now on; the returned function ends that."""

@@ -1,0 +1,65 @@
+"""A `Havoc` for each test: the session's API server behind a proxy, a broker of its own behind another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from neptune.runtime import Client
+from tests.chaos.havoc import FILES, NODES, Havoc, Ruins, random_of_the_run, through
+from tests.support.mosquitto import Mosquitto
+from tests.support.proxy import Proxy
+
+#: Room for the state of a node and little more.
+DISK = "size=1m"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of its own, which a test can fill; only root can make one."""
+    folder = tmp_path / NODES[0]
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode != 0:
+        why = f"no small file system to fill, run the tests as root: {made.stderr.decode().strip()}"
+        if os.environ.get("NEPTUNE_REQUIRE_REAL") == "1":
+            pytest.fail(why, pytrace=False)
+        pytest.skip(why)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+async def havoc(
+    with_datasets: Path, namespace: str, start_mosquitto: Callable[..., Mosquitto], small_disk: Path, tmp_path: Path
+) -> AsyncIterator[Havoc]:
+    """Give a world whose programs run, and a seeded Random."""
+    config = yaml.safe_load(with_datasets.read_text())
+    server = urlsplit(config["clusters"][0]["cluster"]["server"])
+    mosquitto = start_mosquitto()
+    client = Client(with_datasets)
+    async with Proxy(server.port or 443, server.hostname or "") as api, Proxy(mosquitto.port) as broker:
+        world = Ruins(
+            with_datasets,
+            namespace,
+            mosquitto,
+            tmp_path,
+            to_broker=broker.port,
+            cloud_kubeconfig=through(with_datasets, api, tmp_path / "kubeconfig"),
+        )
+        for number in range(FILES):
+            world.write(f"{number}.txt", "line\n" * number)
+        try:
+            world.start_cloud()
+            for node in NODES:
+                world.start_edge(node)
+            yield Havoc(world, client, api, broker, random_of_the_run(), small_disk)
+        finally:
+            world.stop()
+            await client.close()

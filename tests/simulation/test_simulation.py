@@ -1,0 +1,68 @@
+"""Some hundreds of schedules agree in the end; one seed is one schedule; a failure can be replayed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from neptune.controllers.dataset.upstream import Upstream
+from neptune.testing.simulation import __main__ as program
+from neptune.testing.simulation import simulate
+
+#: `make simulate` runs any number of others.
+SEEDS = 300
+
+
+def test_everything_agrees_after_any_faults() -> None:
+    command = [sys.executable, "-W", "error", "-m", "neptune.testing.simulation", "--seeds", str(SEEDS)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert f"{SEEDS} of {SEEDS} schedules, 0 failed" in result.stderr
+
+
+def test_a_failure_names_its_seed_and_how_to_replay_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async def never(*_: Any) -> tuple[int, str]:
+        raise RuntimeError("nothing is ever written")
+
+    arguments = ["simulation", "--seeds", "1", "--from", "3", "--jobs", "1"]
+    with patch.object(Upstream, "_write", never), patch.object(sys, "argv", arguments):
+        assert program.main() == 1
+    shown = capsys.readouterr().out
+    assert "seed 3 FAILED: dataset" in shown
+    assert "python -m neptune.testing.simulation --replay 3" in shown
+
+
+def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed() -> None:
+    code = "from neptune.testing.simulation import simulate; print(*simulate(7).trace, sep='\\n')"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1] == "\n".join(simulate(7).trace) + "\n"
+
+
+def test_two_seeds_are_two_schedules() -> None:
+    assert simulate(1).trace[1:] != simulate(2).trace[1:]
+
+
+def test_the_events_name_who_did_what_when() -> None:
+    trace = "\n".join(simulate(7).trace)
+    for words in (
+        "schedule   begins seed=7",
+        "user       POST",
+        "edge0      starts",
+        "faults     end",
+        "api        status",
+    ):
+        assert words in trace
