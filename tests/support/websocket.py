@@ -43,19 +43,30 @@ class WebSocketGateway:
             reader, writer = await asyncio.open_connection(*self._target)
         except OSError:
             return web.Response(status=502)
-        # MQTT 5, 6.0: frames are binary, and the subprotocol is `mqtt`.
-        socket = web.WebSocketResponse(protocols=("mqtt",), timeout=0.1, max_msg_size=0)
-        await socket.prepare(request)
-        down = asyncio.create_task(_down(reader, socket))
         try:
-            async for message in socket:
-                if message.type is WSMsgType.BINARY:
-                    writer.write(message.data)
+            return await _serve(request, reader, writer)
         finally:
-            writer.close()
-            down.cancel()
-            await asyncio.gather(down, return_exceptions=True)
-        return socket
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _serve(
+    request: web.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> web.WebSocketResponse:
+    # MQTT 5, 6.0: frames are binary, and the subprotocol is `mqtt`.
+    socket = web.WebSocketResponse(protocols=("mqtt",), timeout=0.1, max_msg_size=0)
+    await socket.prepare(request)
+    down = asyncio.create_task(_down(reader, socket))
+    try:
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                writer.write(message.data)
+                await writer.drain()
+    finally:
+        down.cancel()
+        await asyncio.gather(down, return_exceptions=True)
+    return socket
 
 
 async def _down(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:

@@ -118,6 +118,8 @@ def unreachable(settings: MqttSettings, error: OSError | ValueError) -> str:
             text = f"TLS failed ({error.reason}): check that this is its TLS port, ca_file and cert_file"
         case socket.gaierror():
             text = f"host name not found ({error.strerror}): check it and DNS"
+        case ConnectionResetError() if settings.tls:
+            text = "the connection was reset in the middle of TLS: check that this is its TLS port"
         case ConnectionRefusedError():
             text = "connection refused: is it running, and is the port right?"
         case TimeoutError():
