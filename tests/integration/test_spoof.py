@@ -158,7 +158,12 @@ def attacked_topics() -> list[str]:
 
 def payloads(uid: str, own_uid: str) -> Iterator[bytes]:
     """Give messages that report `FORGED` samples for a dataset, each in another disguise."""
-    claims = {"node": VICTIM, "nodeName": VICTIM, "username": VICTIM, "topic": TOPICS.node(VICTIM, Verb.STATUS_UPDATE)}
+    claims: dict[str, Any] = {
+        "node": VICTIM,
+        "nodeName": VICTIM,
+        "username": VICTIM,
+        "topic": TOPICS.node(VICTIM, Verb.STATUS_UPDATE),
+    }
     yield forged(uid)
     yield forged(uid, **claims)
     yield forged(uid, node_epoch=HIGHEST_EPOCH - 1)
