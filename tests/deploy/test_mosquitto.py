@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from neptune.protocol.topics import TO_CLOUD, TO_NODE, Topics
-from neptune.transport import Message, Published, Received, Session
+from neptune.edge.localside import LocalSide
+from neptune.protocol.topics import DEFAULT_PREFIX, TO_CLOUD, TO_NODE, Topics
+from neptune.transport import Disconnected, Message, Published, Received, Session
 from neptune.transport.mqtt import MqttTransport
 from tests.edge.bench import dataset, eventually, running_agent, running_cloud, settings
 from tests.support import hardened
@@ -49,6 +51,18 @@ async def test_a_node_may_write_its_own_three_topics_only(broker: Hardened) -> N
     async with closing(node):
         await connect(node, NOTHING)
         assert await writable(node) == {TOPICS.node("edge0", verb) for verb in TO_CLOUD}
+
+
+async def test_a_node_that_is_denied_by_name_is_shut_out(broker: Hardened) -> None:
+    with (broker.folder / "acl").open("a") as acl:
+        acl.write("\nuser edge0\ntopic deny $hw/#\n")  # as the README says
+    node, other = broker.transport("edge0"), broker.transport("edge1")
+    async with closing(node, other):
+        await connect(node, NOTHING)
+        await connect(other, NOTHING)
+        await asyncio.to_thread(broker.broker.reload)
+        assert await writable(node) == set()
+        assert await writable(other) == {TOPICS.node("edge1", verb) for verb in TO_CLOUD}
 
 
 async def test_the_cloud_may_write_what_nodes_hear_only(broker: Hardened) -> None:
@@ -138,6 +152,24 @@ async def test_an_agent_and_a_cloud_need_nothing_more(broker: Hardened, tmp_path
     ):
         cloud.objects["u1"] = dataset(str(tmp_path / "data" / "a.txt"))
         await eventually(lambda: cloud.samples() == 3)
+
+
+async def test_what_the_readme_adds_lets_a_program_ask_an_agent(broker: Hardened, tmp_path: Path) -> None:
+    readme = (hardened.SHIPPED.parent / "README.md").read_text()
+    added = next(block for block in readme.split("```") if "pattern read $hw/events/dataset" in block)
+    with (broker.folder / "acl").open("a") as acl:
+        acl.write(added)
+    broker.broker.restart()
+    topic = "$hw/events/dataset/default/name-of-u1"
+    side, program, link = LocalSide(DEFAULT_PREFIX), broker.transport("program"), broker.transport("edge0")
+    side.load([dataset("/data/a.txt")], [])
+    async with side.on_shared_broker(link) as tapped, closing(tapped, program):
+        await connect(program, Session((f"{topic}/get/result",)))
+        await connect(tapped, NOTHING)
+        reading = asyncio.create_task(until(tapped, Disconnected))
+        assert await program.publish(Message(f"{topic}/get", b"")) is Published.ACCEPTED
+        assert b'"uid":"u1"' in (await until(program, Received)).payload
+        reading.cancel()
 
 
 def test_nothing_is_written_to_disk(broker: Hardened) -> None:

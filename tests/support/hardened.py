@@ -41,15 +41,22 @@ class Hardened:
 
 
 def start(start_mosquitto: Callable[..., Mosquitto], folder: Path) -> Hardened:
-    """Start mosquitto on the shipped files: all that changes is where they are, and the port."""
+    """Start mosquitto on the shipped files with certificates of an authority of its own."""
     authority = Authority.create("neptune")
     (folder / "ca.crt").write_bytes(authority.certificate)
     _write(folder, "server", authority.server(["127.0.0.1", "localhost"]))
+    return Hardened(start_mosquitto(config=config(folder)), authority, folder)
+
+
+def config(folder: Path) -> str:
+    """Return the shipped configuration for a folder with certificates, which gets the access list.
+
+    All that changes is where the files are, and the port, which `Mosquitto` chooses.
+    """
     shipped = (SHIPPED / "mosquitto.conf").read_text()
     assert shipped.count(_LISTENER) == 1
     (folder / "acl").write_text((SHIPPED / "acl").read_text())
-    config = shipped.replace(_LISTENER, "").replace(_FOLDER, str(folder))
-    return Hardened(start_mosquitto(config=config), authority, folder)
+    return shipped.replace(_LISTENER, "").replace(_FOLDER, str(folder))
 
 
 def _write(folder: Path, name: str, pair: KeyPair) -> None:
