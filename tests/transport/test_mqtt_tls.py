@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,10 +110,35 @@ async def test_a_client_certificate_that_the_broker_refuses_is_named_with_the_re
 ) -> None:
     if made:
         files.write("edge0", made(files.authority))
-    told = await reason(files.transport(start_mosquitto(config=files.config).port, client="edge0" if made else None))
+    port = start_mosquitto(config=files.config).port
+    told = await reason(files.transport(port, client="edge0" if made else None))
     assert f"refused {'the certificate in ' if made else ''}" in told
     assert words in told
     assert "give cert_file and key_file that are valid now and signed by an authority of the broker" in told
+
+
+@pytest.mark.parametrize("made", [lambda a: a.client("edge0", now=LONG_AGO), lambda _: Authority().client("edge0")])
+async def test_tls_1_2_refuses_earlier_and_is_named_the_same(
+    files: Files, made: Callable[[Authority], KeyPair]
+) -> None:
+    files.write("edge0", made(files.authority))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.folder / "ca.crt")
+    context.load_cert_chain(files.folder / "server.crt", files.folder / "server.key")
+    context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, ssl.TLSVersion.TLSv1_2
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # In a thread: asyncio's TLS keeps the alert of a failed handshake to itself.
+        server = threading.Thread(target=refuse, args=(context, listener))
+        server.start()
+        told = await reason(files.transport(listener.getsockname()[1]))
+        await asyncio.to_thread(server.join)
+    assert "it refused the certificate in" in told
+
+
+def refuse(context: ssl.SSLContext, listener: socket.socket) -> None:
+    """Take one connection, and find its certificate wanting."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(ssl.SSLError):
+        context.wrap_socket(connection, server_side=True).close()
 
 
 async def test_a_certificate_that_was_renewed_on_disk_is_used_at_the_next_connection(

@@ -66,13 +66,12 @@ class LocalSide:
     @asynccontextmanager
     async def on_own_broker(self, transport: Transport) -> AsyncIterator[None]:
         """Serve programs on a broker that only this node uses, by a connection of our own."""
-        async with self._serving(_Outlet(transport, alone=True)) as outlet:
-            reader = asyncio.create_task(self._read(transport, outlet), name="local questions")
+        async with self._serving(_Outlet(transport, alone=True)) as outlet, asyncio.TaskGroup() as group:
+            group.create_task(self._read(transport, outlet), name="local questions")
             try:
                 yield
             finally:
-                await transport.close()
-                await reader
+                await transport.close()  # which ends the reader
 
     @asynccontextmanager
     async def on_shared_broker(self, transport: Transport) -> AsyncIterator[Transport]:
@@ -100,13 +99,13 @@ class LocalSide:
     @asynccontextmanager
     async def _serving(self, outlet: _Outlet) -> AsyncIterator[_Outlet]:
         self._outlets.append(outlet)
-        sender = asyncio.create_task(outlet.run(), name="local answers")
-        try:
-            yield outlet
-        finally:
-            self._outlets.remove(outlet)
-            sender.cancel()
-            await asyncio.wait({sender})
+        async with asyncio.TaskGroup() as group:
+            sender = group.create_task(outlet.run(), name="local answers")
+            try:
+                yield outlet
+            finally:
+                self._outlets.remove(outlet)
+                sender.cancel()
 
     async def _read(self, transport: Transport, outlet: _Outlet) -> None:
         await transport.open(Session(self.view.filters))

@@ -310,8 +310,8 @@ class PahoConnection:
 
     def _on_disconnect(self, _c: Client, _u: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         alert = self._client.tcp.alert if isinstance(self._client.tcp, TlsSocket) else None
-        if alert is not None:
-            text = _reasons.refused_certificate(self._settings, alert)
+        if alert is not None and not self._connected.done():
+            text = _reasons.unreachable(self._settings, alert)
         else:
             by_broker = flags.is_disconnect_packet_from_server
             detail = getattr(properties, "ReasonString", None)

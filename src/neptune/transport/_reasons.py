@@ -28,6 +28,14 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}  # no issuer found, self-signed, or a chain that cannot be verified
 _OTHER_NAME = {62, 64}  # host name, IP address
 
+# Alerts of RFC 8446, 6.2, by OpenSSL's names. TLS 1.2 has none of its own for a missing certificate.
+_CERTIFICATE_ALERTS = (
+    "ALERT_CERTIFICATE",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+)
+
 _REFUSALS = {
     132: "it does not speak this version of MQTT: set protocol to {other}",
     133: "it does not accept the client id {client_id!r}",
@@ -75,16 +83,6 @@ def prefix_hint(filters: Iterable[str]) -> str:
     return "; a broker may refuse topics that begin with $: if this one does, set another topic-prefix on all sides"
 
 
-def refused_certificate(settings: MqttSettings, alert: ssl.SSLError) -> str:
-    """Say that the broker ended TLS, which it does over our certificate, or for want of one."""
-    given = f"the certificate in {settings.cert_file}" if settings.cert_file else "a client without a certificate"
-    word = (alert.reason or str(alert)).partition("ALERT_")[2].replace("_", " ").lower() or str(alert)
-    return (
-        f"broker {settings.address} refused {given} ({word}): give cert_file and key_file that are valid now "
-        "and signed by an authority of the broker"
-    )
-
-
 def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str | None) -> str:
     """Say why an existing connection is over: by the broker's DISCONNECT, or by the network."""
     broker, client_id = f"broker {settings.address}", settings.client_id
@@ -112,10 +110,8 @@ def unreachable(settings: MqttSettings, error: OSError | ValueError) -> str:
     """Say why no connection came about at all."""
     broker = f"broker {settings.address}"
     match error:
-        case ssl.SSLCertVerificationError():
-            text = f"TLS verification failed ({error.verify_message}): {_remedy(settings, error)}"
         case ssl.SSLError():
-            text = f"TLS failed ({error.reason}): check that this is its TLS port, ca_file and cert_file"
+            text = _tls(settings, error)
         case socket.gaierror():
             text = f"host name not found ({error.strerror}): check it and DNS"
         case ConnectionResetError() if settings.tls:
@@ -133,6 +129,21 @@ def unreachable(settings: MqttSettings, error: OSError | ValueError) -> str:
         case _:
             text = str(error)
     return f"cannot reach {broker}: {text}"
+
+
+def _tls(settings: MqttSettings, error: ssl.SSLError) -> str:
+    """Say what went wrong in TLS: we did not trust the broker, or it did not trust us, or it is something else."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS verification failed ({error.verify_message}): {_remedy(settings, error)}"
+    reason = error.reason or ""
+    if any(alert in reason for alert in _CERTIFICATE_ALERTS):
+        given = f"the certificate in {settings.cert_file}" if settings.cert_file else "a client without a certificate"
+        word = reason.partition("ALERT_")[2].replace("_", " ").lower()
+        return (
+            f"it refused {given} ({word}): give cert_file and key_file that are valid now and signed by an authority "
+            "of the broker"
+        )
+    return f"TLS failed ({reason or error}): check that this is its TLS port, ca_file and cert_file"
 
 
 def _remedy(settings: MqttSettings, error: ssl.SSLCertVerificationError) -> str:
