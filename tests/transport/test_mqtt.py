@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import structlog
 
 from neptune.errors import SettingsError
 from neptune.testing.processes import free_port
@@ -190,11 +191,13 @@ async def test_an_error_in_a_callback_does_not_end_the_network_thread(
 
     monkeypatch.setattr(Arrivals, "put", fail_once)
     transport = make_transport(port)
-    async with closing(transport):
-        await connect(transport, Session(("t",)))
-        await transport.publish(Message("t", b"lost"))
-        await transport.publish(Message("t", b"next"))
-        assert await received(transport) == Received("t", b"next", retained=False, connection=1)
+    with structlog.testing.capture_logs() as logs:
+        async with closing(transport):
+            await connect(transport, Session(("t",)))
+            await transport.publish(Message("t", b"lost"))
+            await transport.publish(Message("t", b"next"))
+            assert await received(transport) == Received("t", b"next", retained=False, connection=1)
+    assert [(entry["event"], entry["callback"]) for entry in logs] == [("mqtt callback failed", "_on_message")]
 
 
 async def test_two_hundred_publishes_at_once_all_get_their_acknowledgement(port: int) -> None:
