@@ -6,6 +6,7 @@ Each attack is a topic, a payload and a uid. None may reach the API; honest node
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import subprocess
@@ -98,10 +99,16 @@ class Stage:
         await self.nodes[node].publish(Message(TOPICS.node(node, verb), payload, retain=verb is Verb.PRESENCE))
 
     async def counts(self, node: str, number: int, *, seq: int, epoch: int = 1) -> Dataset:
-        """Let a node report its own dataset, and return it once that shows."""
+        """Let a node report its own dataset until that shows, as an agent does, and return it."""
         uid = self.datasets[node].metadata.uid
-        await self.say(node, Verb.STATUS_UPDATE, StatusUpdate((report(uid, number, seq=seq),)), epoch)
-        return await self.cluster.until(lambda found: found.status.number_of_samples == number, node, seconds=20)
+        body = StatusUpdate((report(uid, number, seq=seq),))
+        async with asyncio.timeout(20):
+            while True:
+                await self.say(node, Verb.STATUS_UPDATE, body, epoch)
+                with contextlib.suppress(AssertionError):
+                    return await self.cluster.until(
+                        lambda found: found.status.number_of_samples == number, node, seconds=1
+                    )
 
 
 @pytest.fixture
