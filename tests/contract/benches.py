@@ -17,8 +17,9 @@ from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
 from tests.support.mosquitto import Broker, Mosquitto
 from tests.support.proxy import Proxy
+from tests.support.websocket import WebSocketGateway
 
-KINDS = ("memory", "embedded-5", "embedded-4", "mosquitto-5", "mosquitto-4")
+KINDS = ("memory", "embedded-5", "embedded-4", "mosquitto-5", "mosquitto-4", "mosquitto-5-websocket")
 
 _RETRY_SECONDS = 0.05
 
@@ -93,25 +94,32 @@ class _MemoryBench:
 
 class _MqttBench:
     def __init__(
-        self, broker: EmbeddedBroker | Broker | Mosquitto, protocol: Literal[4, 5], stack: AsyncExitStack
+        self,
+        broker: EmbeddedBroker | Broker | Mosquitto,
+        protocol: Literal[4, 5],
+        stack: AsyncExitStack,
+        gateway: WebSocketGateway | None = None,
     ) -> None:
         self._broker = broker
-        self._host = broker.host if isinstance(broker, Broker) else "127.0.0.1"
+        self._scheme = "ws" if gateway else "mqtt"
+        self._host = broker.host if isinstance(broker, Broker) and not gateway else "127.0.0.1"
+        self._port = gateway.port if gateway else broker.port
         self._protocol = protocol
         self._stack = stack
         self._proxies: dict[Transport, Proxy] = {}
         self.knows_reasons = protocol == 5
 
     def transport(self, *, client_id: str | None = None, retry_seconds: float = _RETRY_SECONDS) -> Transport:
-        return self._make(self._host, self._broker.port, client_id or _new_id(), retry_seconds)
+        return self._make(self._host, self._port, client_id or _new_id(), retry_seconds)
 
     def _make(self, host: str, port: int, client_id: str, retry_seconds: float) -> MqttTransport:
         retry = RetryPolicy(retry_seconds, retry_seconds)
-        settings = MqttSettings(url=f"mqtt://{host}:{port}", client_id=client_id, protocol=self._protocol, retry=retry)
+        url = f"{self._scheme}://{host}:{port}"
+        settings = MqttSettings(url=url, client_id=client_id, protocol=self._protocol, retry=retry)
         return MqttTransport(settings)
 
     async def cuttable_transport(self) -> Transport:
-        proxy = await self._stack.enter_async_context(Proxy(self._broker.port, self._host))
+        proxy = await self._stack.enter_async_context(Proxy(self._port, self._host))
         transport = self._make("127.0.0.1", proxy.port, _new_id(), _RETRY_SECONDS)
         self._proxies[transport] = proxy
         return transport
@@ -140,8 +148,8 @@ class _MqttBench:
 @asynccontextmanager
 async def make_bench(kind: str, mosquitto: Broker | Mosquitto | None) -> AsyncIterator[Bench]:
     """Set up a bench of one of `KINDS`; the mosquitto kinds get a running one."""
-    name, _, version = kind.partition("-")
-    protocol: Literal[4, 5] = 4 if version == "4" else 5
+    name, *rest = kind.split("-")
+    protocol: Literal[4, 5] = 4 if "4" in rest else 5
     async with AsyncExitStack() as stack:
         if name == "memory":
             yield _MemoryBench()
@@ -152,7 +160,10 @@ async def make_bench(kind: str, mosquitto: Broker | Mosquitto | None) -> AsyncIt
             yield _MqttBench(broker, protocol, stack)
         else:
             assert mosquitto is not None
-            yield _MqttBench(mosquitto, protocol, stack)
+            gateway = None
+            if "websocket" in rest:
+                gateway = await stack.enter_async_context(WebSocketGateway(mosquitto.port, mosquitto.host))
+            yield _MqttBench(mosquitto, protocol, stack, gateway)
 
 
 def _new_id() -> str:

@@ -1,4 +1,5 @@
-"""What each transport does on each broker: in memory, the embedded broker, and mosquitto, with MQTT 5 and 3.1.1.
+"""What each transport does on each broker: in memory, the embedded broker, and mosquitto, with MQTT 5 and 3.1.1, and
+through a WebSocket.
 
 Where the embedded broker or the memory transport differs from mosquitto, it is wrong.
 """

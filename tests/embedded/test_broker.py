@@ -285,6 +285,22 @@ async def test_a_client_that_asks_and_never_reads_is_cut(broker: EmbeddedBroker)
     await eventually(lambda: broker.statistics().clients == 0)
 
 
+async def test_one_connection_too_many_is_cut_and_room_is_made_by_who_leaves() -> None:
+    broker = EmbeddedBroker(limits=Limits(connections=1))
+    await broker.start()
+    try:
+        async with raw_client(broker.port, connect("first")) as first:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                async with raw_client(broker.port, connect("second")):
+                    pass
+            assert await first.ask(PINGREQ) == PINGRESP
+        await eventually(lambda: broker.statistics().clients == 0)
+        async with raw_client(broker.port, connect("third")) as third:
+            assert await third.ask(PINGREQ) == PINGRESP
+    finally:
+        await broker.close()
+
+
 async def test_tls_clients_need_a_certificate_where_the_context_says_so(tmp_path: Path) -> None:
     files = write_certificates(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)

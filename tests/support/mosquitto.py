@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
+
+_RELOADING = "Reloading config."
 
 ANYBODY = "allow_anonymous true\n"
 
@@ -77,6 +80,13 @@ class Mosquitto:
         """Stop the broker properly and start it again on the same port."""
         self.stop()
         self.start()
+
+    def reload(self) -> None:
+        """Let a running broker read its configuration and access list again (SIGHUP), and return when it has."""
+        assert self._process is not None
+        done = self.log.read_text().count(_RELOADING)
+        self._process.signal(signal.SIGHUP)
+        self._process.wait_until(lambda: self.log.read_text().count(_RELOADING) > done, seconds=START_SECONDS)
 
     def __enter__(self) -> Self:
         return self.start()

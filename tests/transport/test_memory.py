@@ -235,3 +235,16 @@ async def test_taking_a_message_of_the_last_connection_does_not_widen_the_window
         assert core.statistics().delivered == 2
         assert (await until(transport, Received)).payload == b"first"
         assert core.statistics().delivered == 3
+
+
+def test_filters_and_retained_messages_are_bounded() -> None:
+    core = BrokerCore(limits=Limits(filters=2, retained=1))
+    member, seen = join(core, "a", Subscription("one"), Subscription("two"))
+    third, again = core.subscribe(member, [Subscription("three"), Subscription("two")])
+    assert (third.qos, again.qos) == (None, 1)
+    for topic in ("one", "two", "one"):
+        core.publish(member, Publication(topic, b"kept?", retain=True))
+    assert len(seen.deliveries) == 3
+    assert core.statistics().retained == 1
+    _, late = join(core, "b", Subscription("one"), Subscription("two"))
+    assert [delivery.publication.topic for delivery in late.deliveries] == ["one"]

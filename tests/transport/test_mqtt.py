@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import structlog
 
 from neptune.errors import SettingsError
 from neptune.testing.processes import free_port
 from neptune.transport import Connected, Disconnected, Message, Published, Received, Session
+from neptune.transport._arrivals import Arrivals
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
 from tests.support.certificates import write_certificates
@@ -153,6 +155,49 @@ async def test_a_reader_who_sleeps_loses_the_oldest_messages_counted(port: int) 
         await eventually(lambda: reader.dropped == 40)
         kept = [(await received(reader)).payload for _ in range(10)]
     assert kept == [b"%d" % number for number in range(40, 50)]
+
+
+async def test_what_waits_is_bounded_in_bytes_too(port: int) -> None:
+    reader, writer = make_transport(port, max_queued_bytes=10_000), make_transport(port)
+    async with closing(reader, writer):
+        await connect(reader, Session(("t",)))
+        await connect(writer, NOTHING)
+        for number in range(10):
+            await writer.publish(Message("t", b"%d" % number * 3000))
+        await eventually(lambda: reader.dropped == 7)
+        assert [(await received(reader)).payload[:1] for _ in range(3)] == [b"7", b"8", b"9"]
+
+
+@pytest.mark.parametrize("protocol", [5, 4])
+async def test_a_message_above_our_limit_is_not_kept(port: int, protocol: Version) -> None:
+    reader, writer = make_transport(port, protocol=protocol, max_packet_bytes=1000), make_transport(port)
+    async with closing(reader, writer):
+        await connect(reader, Session(("t",)))
+        await connect(writer, NOTHING)
+        await writer.publish(Message("t", b"x" * 5000))
+        await writer.publish(Message("t", b"small"))
+        assert (await received(reader)).payload == b"small"
+
+
+async def test_an_error_in_a_callback_does_not_end_the_network_thread(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, left = Arrivals.put, [1]
+
+    def fail_once(self: Arrivals, message: Received) -> None:
+        if left:
+            raise RuntimeError(f"planted {left.pop()}")
+        put(self, message)
+
+    monkeypatch.setattr(Arrivals, "put", fail_once)
+    transport = make_transport(port)
+    with structlog.testing.capture_logs() as logs:
+        async with closing(transport):
+            await connect(transport, Session(("t",)))
+            await transport.publish(Message("t", b"lost"))
+            await transport.publish(Message("t", b"next"))
+            assert await received(transport) == Received("t", b"next", retained=False, connection=1)
+    assert [(entry["event"], entry["callback"]) for entry in logs] == [("mqtt callback failed", "_on_message")]
 
 
 async def test_two_hundred_publishes_at_once_all_get_their_acknowledgement(port: int) -> None:

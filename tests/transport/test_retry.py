@@ -38,4 +38,9 @@ def test_two_clients_that_throw_each_other_out_slow_down() -> None:
 def test_the_wait_stays_in_bounds_however_long_it_goes_on(seed: int, attempts: int) -> None:
     retry = Retry(RetryPolicy(), Random(seed))  # noqa: S311 - jitter, no secret
     for _ in range(attempts):
-        assert 0 <= retry.after(connected_seconds=0) <= 30
+        assert 0 <= retry.after(connected_seconds=0) <= 120
+
+
+def test_the_ceiling_stays_until_each_address_had_its_turn() -> None:
+    retry = Retry(RetryPolicy(first_seconds=1, max_seconds=120), Highest(), addresses=2)
+    assert [retry.after(connected_seconds=0) for _ in range(6)] == [1, 1, 2, 2, 4, 4]

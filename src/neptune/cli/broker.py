@@ -16,9 +16,11 @@ def transport(values: Values, client_id: str) -> MqttTransport:
     Raises:
         SettingsError: a file cannot be read, or the URL is not one of a broker.
     """
+    url, *more_urls = (part.strip() for part in values["broker"].split(","))
     return MqttTransport(
         MqttSettings(
-            url=values["broker"],
+            url=url,
+            more_urls=tuple(more_urls),
             client_id=client_id,
             username=values["username"],
             password=_password(values["password-file"]),

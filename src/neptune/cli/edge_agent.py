@@ -38,9 +38,21 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
         topic_prefix=values["topic-prefix"],
     )
     # One client id a node: a second agent of the same name takes the connection over, and both say so.
-    agent = Agent(settings, broker.transport(values, f"neptune-edge-{node}"))
+    transport = broker.transport(values, f"neptune-edge-{node}")
     log.get_logger().info("starting", version=__version__, **{**values.for_log(), "node": node})
-    await agent.run(stop)
+    if not _has_local_side(values):
+        await Agent(settings, transport).run(stop)
+        return
+    # Here, so that an agent without it does not carry a broker around.
+    from neptune.cli import local  # noqa: PLC0415
+
+    async with local.serving(values, transport) as (link, side):
+        await Agent(settings, link, local=side).run(stop)
+
+
+def _has_local_side(values: Values) -> bool:
+    asked, mode = str(values["local-topics"]), str(values["broker-mode"])
+    return asked == "on" or (asked == "auto" and mode != "external")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from neptune.cli.settings import BROKER, LOGGING, Setting, seconds
+from neptune.cli.settings import BROKER, LOGGING, Setting, one_of, seconds, whole
 
 SETTINGS = (
     Setting("node", "this node's name in Kubernetes (default: the host name)", metavar="NAME"),
     *BROKER,
+    Setting("broker-mode", "where programs on this node ask for its datasets: internal, a broker in the agent; "
+            "external, the configured one; or both", "external", one_of("internal", "external", "both"), "MODE"),
+    Setting("internal-port", "port of the internal broker on 127.0.0.1", 1884, whole(1, 65535), "PORT"),
+    Setting("local-topics", "whether they may ask: on, off, or auto: not on an external broker alone", "auto",
+            one_of("auto", "on", "off"), "WHEN"),
     Setting("root", "folder that datasets may lie in; may be given several times", ("/var/lib/neptune/data",),
             metavar="DIR", repeated=True),
     Setting("state-dir", "folder for what the agent has to remember", "/var/lib/neptune/state", metavar="DIR"),

@@ -22,6 +22,7 @@ from neptune.errors import NeptuneError, SettingsError
 COMMANDS = {
     "crds": "print the CustomResourceDefinitions, or write them to a folder",
     "rbac": "print the role that the controllers of a module need",
+    "certs": "make a certificate authority, and certificates for the broker, nodes and the cloud controller",
     "demo": "run everything on this machine and show that the numbers follow the files",
 }
 

@@ -136,7 +136,8 @@ LOGGING = (
             one_of("auto", "json", "console"), "FORMAT"),
 )  # fmt: skip
 BROKER = (
-    Setting("broker", "the MQTT broker: mqtt://HOST:PORT, or mqtts:// for TLS", "mqtt://127.0.0.1:1883", metavar="URL"),
+    Setting("broker", "the MQTT broker: mqtt://HOST:PORT, mqtts:// for TLS, ws:// or wss:// through a WebSocket; "
+            "several of one cluster with commas between", "mqtt://127.0.0.1:1883", metavar="URL"),
     Setting("mqtt-version", "5 or 3.1.1", "5", one_of("5", "3.1.1"), "VERSION"),
     Setting("username", "user at the broker"),
     Setting("password-file", "file with the password of that user", metavar="FILE"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from neptune import __version__
 from neptune.clock import Clock, SystemClock
@@ -25,7 +26,7 @@ from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
-from neptune.protocol.messages import DesiredObject
+from neptune.protocol.messages import DesiredObject, StatusReport
 from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics, is_node_name
 from neptune.transport import Connected, Disconnected, Event, Message, Published, Received, Session, Transport
@@ -73,6 +74,18 @@ class AgentSettings:
         Topics(self.topic_prefix)
 
 
+class Local(Protocol):
+    """Who else on the node wants to know what it has (`edge.localside`). Must neither block nor raise."""
+
+    def load(self, items: Iterable[DesiredObject], reports: Iterable[StatusReport]) -> None: ...
+
+    def stored(self, item: DesiredObject) -> None: ...
+
+    def forgotten(self, uid: str) -> None: ...
+
+    def reported(self, report: StatusReport) -> None: ...
+
+
 class Agent:
     """The agent of one node. `run` may be called once."""
 
@@ -83,9 +96,11 @@ class Agent:
         clock: Clock | None = None,
         rng: Random | None = None,
         reader: Reader | None = None,
+        local: Local | None = None,
     ) -> None:
-        """Start nothing yet. `clock`, `rng` and `reader` are for tests and simulation."""
+        """Start nothing yet. `clock`, `rng` and `reader` are for tests and simulation; `local` is told what is here."""
         self._settings = settings
+        self._local = local
         self._transport = transport
         self._clock = clock or SystemClock()
         self._rng = rng or Random()  # noqa: S311 - jitter, no secret
@@ -118,6 +133,8 @@ class Agent:
                 tell=self._on_news,
             )
             self._watch(saved.objects.values(), saved)
+            if self._local:
+                self._local.load(saved.objects.values(), (r.report(uid) for uid, r in saved.results.items()))
             filters = self._link.topics.filters_of_node(self._settings.node)
             await self._transport.open(Session(filters, will=lambda n: self._link.will(n, self._timestamp())))
             self._log.info("agent started", objects=len(saved.objects), roots=list(self._settings.roots))
@@ -201,6 +218,11 @@ class Agent:
         self._log.info("desired state stored", stored=len(change.stored), forgotten=len(change.forgotten))
         for uid in change.forgotten:
             self._monitor.forget(uid)
+            if self._local:
+                self._local.forgotten(uid)
+        if self._local:
+            for item in change.stored:
+                self._local.stored(item)
         self._watch(change.stored)
 
     def _watch(self, items: Iterable[DesiredObject], saved: Saved | None = None) -> None:
@@ -231,6 +253,8 @@ class Agent:
             for item in news.values():
                 if item.report is not None and item.uid in self._link.desired.records:
                     self._link.outbox.put(item.report)
+                    if self._local:
+                        self._local.reported(item.report)
             await self._carry_out(self._link.tick(*self._now()))
 
     def _results(self, news: dict[str, News]) -> list[tuple[str, Result]]:

@@ -63,8 +63,9 @@ class EmbeddedBroker:
         self._host = host
         self._port = port
         self._ssl = ssl
-        self._core = BrokerCore(authorize=authorize, limits=limits)
-        self._service = Service(self._core, authenticate, max_packet_bytes, set())
+        #: The logic, for clients in this process (`neptune.transport.memory`).
+        self.core = BrokerCore(authorize=authorize, limits=limits)
+        self._service = Service(self.core, authenticate, max_packet_bytes, (limits or Limits()).connections, set())
         self._server: asyncio.Server | None = None
 
     @property
@@ -80,7 +81,7 @@ class EmbeddedBroker:
 
     def statistics(self) -> BrokerStatistics:
         """Return what the broker did since it was made, and who is connected now."""
-        return self._core.statistics()
+        return self.core.statistics()
 
     async def start(self) -> None:
         """Listen. Return when clients can connect.
@@ -89,7 +90,7 @@ class EmbeddedBroker:
             OSError: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
-        self._core.start()
+        self.core.start()
         self._server = await loop.create_server(
             lambda: Connection(self._service),
             self._host,
@@ -105,7 +106,7 @@ class EmbeddedBroker:
             return
         server, self._server = self._server, None
         server.close()
-        self._core.stop()
+        self.core.stop()
         connections = set(self._service.connections)
         for connection in connections:
             connection.shut()

@@ -14,7 +14,6 @@ import functools
 import socket
 import ssl
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -28,6 +27,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.transport import _reasons
+from neptune.transport._arrivals import Arrivals
+from neptune.transport._sockets import TlsSocket
 from neptune.transport.base import Message, Published, Received, TransportError
 from neptune.transport.mqtt_settings import MqttSettings
 
@@ -66,8 +67,6 @@ class PahoConnection:
         self.number = number
         self.reached_broker = False
         """Whether the broker may have seen our CONNECT, and with it our will."""
-        self.dropped = 0
-        """Messages that arrived faster than the event loop took them."""
         self._settings = settings
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
@@ -79,8 +78,10 @@ class PahoConnection:
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._max_packet_bytes: int | None = None
         self._unacknowledged: dict[int, asyncio.Future[Published]] = {}
-        self._arrived: deque[Received] = deque(maxlen=settings.max_queued_messages)
+        self._arrived = Arrivals(limit=settings.max_queued_messages, limit_bytes=settings.max_queued_bytes)
+        self._oversized = 0
         self._hand_over_scheduled = False
+        self._asked_for: list[str] = []  # filters, while the broker owes its answer
         self._live = False
         self._aborted = False
         self._client = self._make_client(will)
@@ -89,6 +90,11 @@ class PahoConnection:
         self._started = False
 
     # Used by the transport, on the event loop.
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were larger than they may be, or arrived faster than the event loop took them."""
+        return self._arrived.dropped + self._oversized
 
     async def establish(self, filters: Iterable[str]) -> None:
         """Connect, subscribe, and return once the broker granted each filter.
@@ -101,13 +107,15 @@ class PahoConnection:
         await self._answer(self._connected, "CONNECT")
         wanted = list(dict.fromkeys(filters))
         if wanted:
+            self._asked_for = wanted
             self._client.subscribe([(topic_filter, 1) for topic_filter in wanted])
             granted = await self._answer(self._subscribed, "SUBSCRIBE")
+            self._asked_for = []
             if len(granted) != len(wanted):
                 raise TransportError(f"{self._broker} answered {len(granted)} of {len(wanted)} filters in SUBACK")
-            refused = [f"{f} ({r})" for f, r in zip(wanted, granted, strict=True) if r.is_failure]
+            refused = {f: str(r) for f, r in zip(wanted, granted, strict=True) if r.is_failure}
             if refused:
-                raise TransportError(f"{self._broker} refused to subscribe {', '.join(refused)}: check its ACL")
+                raise TransportError(_reasons.refused_subscribe(self._settings, refused))
 
     def go_live(self) -> None:
         """Deliver what arrived meanwhile, and from now on at once; allow `publish`."""
@@ -156,11 +164,10 @@ class PahoConnection:
     def abort(self) -> None:
         """Cut the connection; the network thread notices and ends."""
         self._aborted = True  # before the look at the socket: the thread looks the other way round
-        connected = self._client.socket()
-        if isinstance(connected, socket.socket):
+        if self._client.tcp is not None:
             with suppress(OSError):
                 # Not SSLSocket.shutdown: it takes the TLS layer away from under the thread that reads.
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._client.tcp, socket.SHUT_RDWR)
 
     async def wait_finished(self, *, seconds: float | None = None) -> None:
         """Wait until the network thread is gone, `seconds` at most."""
@@ -230,8 +237,8 @@ class PahoConnection:
 
     def _hand_over(self) -> None:
         self._hand_over_scheduled = False
-        while self._live and self._arrived:
-            self._deliver(self._arrived.popleft())
+        while self._live and (message := self._arrived.take()) is not None:
+            self._deliver(message)
 
     def _finish(self) -> None:
         self._close_sockets()
@@ -242,6 +249,8 @@ class PahoConnection:
         # paho closes the pair of sockets that wakes its loop only in __del__, and our callbacks make a reference
         # cycle, so that this would wait for the garbage collector.
         self._client._reset_sockets()
+        if self._client.tcp is not None:
+            self._client.tcp.close()
 
     # On the network thread.
 
@@ -278,11 +287,8 @@ class PahoConnection:
         except RuntimeError:  # the event loop is closed: nobody is left to hear it, or to use the client
             self._close_sockets()
 
-    def _on_socket_open(self, _c: Client, _u: Any, connected: Any) -> None:
+    def _on_socket_open(self, *_: Any) -> None:
         self.reached_broker = True
-        # Our PUBACKs have no answer: Nagle's algorithm would hold what we send next until the broker's delayed
-        # acknowledgement, 40 ms on Linux.
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(self, _c: Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties) -> None:
         self._post(self._accept, reason, properties)
@@ -294,17 +300,23 @@ class PahoConnection:
         self._post(self._acknowledge, mid, reason)
 
     def _on_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
-        if len(self._arrived) == self._arrived.maxlen:
-            self.dropped += 1  # the append below pushes the oldest out
-        self._arrived.append(Received(message.topic, bytes(message.payload), bool(message.retain), self.number))
+        if len(message.payload) > self._settings.max_packet_bytes:
+            self._oversized += 1
+            return
+        self._arrived.put(Received(message.topic, bytes(message.payload), bool(message.retain), self.number))
         if not self._hand_over_scheduled:
             self._hand_over_scheduled = True
             self._post(self._hand_over)
 
     def _on_disconnect(self, _c: Client, _u: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
-        by_broker = flags.is_disconnect_packet_from_server
-        text = getattr(properties, "ReasonString", None)
-        self._post(self._end, _reasons.closed(self._settings, reason, by_broker=by_broker, text=text))
+        alert = self._client.tcp.alert if isinstance(self._client.tcp, TlsSocket) else None
+        if alert is not None and not self._connected.done():
+            text = _reasons.unreachable(self._settings, alert)
+        else:
+            by_broker = flags.is_disconnect_packet_from_server
+            detail = getattr(properties, "ReasonString", None)
+            text = _reasons.closed(self._settings, reason, by_broker=by_broker, text=detail)
+        self._post(self._end, text + _reasons.prefix_hint(self._asked_for))
 
     # Making the client.
 
@@ -312,16 +324,18 @@ class PahoConnection:
     def _broker(self) -> str:
         return f"broker {self._settings.address}"
 
-    def _make_client(self, will: Message | None) -> Client:
+    def _make_client(self, will: Message | None) -> _Client:
         settings = self._settings
         mqtt5 = settings.protocol == 5
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             clean_session=None if mqtt5 else True,
             protocol=MQTTProtocolVersion.MQTTv5 if mqtt5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if settings.websocket else "tcp",
             reconnect_on_failure=False,
         )
+        client.ws_set_options(settings.path)
         client.max_inflight_messages_set(0)  # `_slots` bounds them: paho would queue the rest out of our sight
         client.username_pw_set(settings.username, settings.password)
         if will is not None:
@@ -355,18 +369,24 @@ def _properties(packet: int) -> Properties:
     return Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves this constructor without types
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho 2.2 would leave it open."""
+class _Client(Client):
+    """Knows its socket from the start: paho tells it only once TLS and WebSocket are through, or never."""
 
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
+    tcp: socket.socket | None = None
+
+    def _create_socket_connection(self) -> socket.socket:
+        self.tcp = super()._create_socket_connection()
+        # Our PUBACKs have no answer: Nagle's algorithm would hold what we send next until the broker's delayed
+        # acknowledgement, 40 ms on Linux.
+        self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.tcp
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        self.tcp = wrapped = super()._ssl_wrap_socket(tcp_sock)
+        return wrapped
 
 
 def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
     context = settings.tls_context()
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = TlsSocket
     return context

@@ -2,7 +2,8 @@
 
 No I/O and no event loop: each method is called by a front, acts at once, and hands deliveries to sinks. Sessions end
 with their connection, as with clean start and session expiry 0: nothing is kept for a client that is away.
-Invariant: what waits for one client is bounded; what does not fit is dropped and counted, never anything else.
+Invariant: what waits for one client is bounded; what does not fit is dropped and counted, never anything else. So are
+filters and retained messages.
 Neighbours: `memory` puts the transport port on it, `neptune.embedded.broker` the MQTT protocol; `topics` finds
 subscribers; `acl` makes `authorize` functions.
 """
@@ -196,7 +197,8 @@ class BrokerCore:
 
     def _subscribe(self, member: Member, subscription: Subscription) -> Grant:
         topic_filter = subscription.topic_filter
-        if not self._may(member, Action.SUBSCRIBE, topic_filter) and not self._silent_deny:
+        full = topic_filter not in member.filters and len(member.filters) >= self._limits.filters
+        if full or (not self._may(member, Action.SUBSCRIBE, topic_filter) and not self._silent_deny):
             return Grant(subscription, None, replay=False)
         new = self._tree.put(topic_filter, member.peer.client_id, (member, subscription))
         member.filters.add(topic_filter)
@@ -237,7 +239,7 @@ class BrokerCore:
         if publication.retain:
             # An empty payload removes what is retained (MQTT 5, 3.3.1.3).
             self._retained.pop(publication.topic, None)
-            if publication.payload:
+            if publication.payload and len(self._retained) < self._limits.retained:
                 self._retained[publication.topic] = (publication, expires_at)
         deliveries: list[tuple[Member, Delivery]] = []
         merged: dict[str, Delivery] = {}

@@ -107,11 +107,18 @@ class Sink(Protocol):
 
 
 class Limits(NamedTuple):
-    """What one client may make the broker keep; mosquitto's defaults, and a bound on bytes."""
+    """What one client may make the broker keep; mosquitto's defaults, and bounds where it has none.
+
+    Two are for all clients together: past `retained` a message on a further topic is delivered and not kept; a network
+    connection past `connections` is cut at once.
+    """
 
     queue_messages: int = 1000
     queue_bytes: int = 16 * 2**20
     in_flight: int = 20
+    filters: int = 10_000
+    retained: int = 1_000_000
+    connections: int = 10_000
 
 
 class BrokerStatistics(NamedTuple):

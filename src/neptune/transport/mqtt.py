@@ -4,12 +4,14 @@ Clean start and session expiry 0: the broker keeps nothing for us while we are a
 must survive a break is the business of `neptune.protocol`.
 The number of a connection goes up by one as soon as the broker may have seen our CONNECT, and thus its will: a number
 never belongs to two wills, so numbers may be skipped.
+Of several addresses each failure leads to the next. A connection that holds is kept, whichever address it has.
 Neighbours: `_paho` is one connection; `retry` says how long to wait between them; `inbox` holds the events.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from random import Random
 
 from neptune.log import get_logger
@@ -50,8 +52,15 @@ class MqttTransport:
         if settings.tls:
             settings.tls_context()
         self._settings = settings
-        self._retry = Retry(settings.retry, rng or Random())  # noqa: S311 - jitter, no secret
-        self._inbox = Inbox(limit=settings.max_queued_messages)
+        self._addresses = settings.each()
+        # The latest failure at each address: told together, so that the reason stays the same while nothing changes.
+        self._failures: dict[str, str] = {}
+        self._retry = Retry(
+            settings.retry,
+            rng or Random(),  # noqa: S311 - jitter, no secret
+            addresses=len(self._addresses),
+        )
+        self._inbox = Inbox(limit=settings.max_queued_messages, limit_bytes=settings.max_queued_bytes)
         self._number = 0
         self._connection: PahoConnection | None = None
         self._dropped_before = 0
@@ -119,15 +128,16 @@ class MqttTransport:
             await asyncio.wait({self._runner})
 
     async def _run(self, session: Session) -> None:
-        while True:
+        for settings in itertools.cycle(self._addresses):
             number = self._number + 1
             will = session.will(number) if session.will else None
-            connection = PahoConnection(self._settings, number=number, will=will, deliver=self._inbox.put)
+            connection = PahoConnection(settings, number=number, will=will, deliver=self._inbox.put)
             reason, connected_seconds = await self._run_connection(connection, session)
             if connection.reached_broker:
                 self._number = number
             retry_seconds = self._retry.after(connected_seconds=connected_seconds)
-            self._inbox.put(Disconnected(reason, retry_seconds))
+            self._failures[settings.address] = reason
+            self._inbox.put(Disconnected("; ".join(self._failures.values()), retry_seconds))
             await asyncio.sleep(retry_seconds)
             await connection.wait_finished()  # one network thread at a time, however long DNS takes
 
@@ -137,6 +147,7 @@ class MqttTransport:
         try:
             await connection.establish(session.filters)
             since = loop.time()
+            self._failures.clear()
             self._connection = connection
             self._inbox.put(Connected(connection.number))
             connection.go_live()

@@ -48,6 +48,7 @@ class Service:
     core: BrokerCore
     authenticate: Authenticate | None
     max_packet_bytes: int
+    max_connections: int
     connections: set[Connection]
 
 
@@ -79,6 +80,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._service.connections.add(self)
+        if len(self._service.connections) > self._service.max_connections:
+            self.abort()
+            return
         self._watch_by(CONNECT_SECONDS, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
