@@ -17,7 +17,6 @@ from typing import Literal, TypeVar
 from neptune.api.meta import Json, ListMeta, R, Resource, ResourceKey, ResourceList
 from neptune.runtime.errors import Gone
 from neptune.runtime.http import JSON, REQUEST_SECONDS, ApiSession
-from neptune.runtime.http import Observer as RequestObserver
 from neptune.runtime.query import (
     Query,
     WatchEvent,
@@ -28,7 +27,7 @@ from neptune.runtime.query import (
     parse_event,
     require_namespace,
 )
-from neptune.runtime.session import Session
+from neptune.runtime.session import Observer, Session
 from neptune.runtime.writer import FieldValidation, StatusWriter, WriteOptions, Writer, Written, refuse_partial
 
 #: client-go's pager (tools/pager/pager.go): bounds what a list costs the server and us at a time.
@@ -79,7 +78,7 @@ class Client(Writer):
         """Call `observer` after each write that the server took, before the write returns."""
         self._observers.append(observer)
 
-    def measure(self, observer: RequestObserver) -> None:
+    def measure(self, observer: Observer) -> None:
         """Tell `observer` of each request from now on."""
         self._http.observers.append(observer)
 

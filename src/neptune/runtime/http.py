@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import lru_cache
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakSet
 
@@ -24,6 +24,7 @@ from neptune import __version__
 from neptune.runtime.access import Access, load_access
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 from neptune.runtime.serverwarnings import WarningLog
+from neptune.runtime.session import Cause, Observer
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -43,30 +44,6 @@ LOAD_SECONDS = 20.0
 JSON = "application/json"
 
 T = TypeVar("T")
-
-
-#: A stream on which nothing came for too long, or whose connection broke.
-Cause = Literal["silent", "cut"]
-
-
-class Observer(Protocol):
-    """Counts requests. `status` is 0 when there was no answer; `host` is the API server's `HOST:PORT`."""
-
-    def answered(self, method: str, status: int, host: str) -> None:
-        """One attempt is over, but for the body of its answer."""
-        ...
-
-    def repeated(self, method: str, status: int, host: str) -> None:
-        """That attempt was not the first one of its request."""
-        ...
-
-    def finished(self, method: str, host: str, seconds: float) -> None:
-        """A request took this long, with all its attempts and the body. Streams do not count."""
-        ...
-
-    def broke(self, cause: Cause) -> None:
-        """A stream ended in another way than by the server's or our own will."""
-        ...
 
 
 class ApiSession:
