@@ -125,7 +125,7 @@ def main() -> None:
         started = time.process_time()
         result = ends.reconnect()
         rows.append({"contestant": name, **result, "cpu_ms": round((time.process_time() - started) * 1000, 1)})
-    print_rows(f"reconnect at {NUMBER} datasets", rows, ["bytes"])
+    print_rows(f"reconnect at {NUMBER} datasets", rows, ["bytes"], to=("list of uid and version",))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from neptune.runtime.http import Observer
+
 
 class Session(Protocol):
-    """The way to one API server. Used from one event loop."""
+    """The way to one API server. Used from one event loop. `observers` hear of each request that went over a wire."""
+
+    observers: list[Observer]
 
     async def connect(self) -> object:
         """Find out how to reach the server. Sends nothing."""

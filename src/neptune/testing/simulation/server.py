@@ -20,6 +20,7 @@ from neptune.api.crd import crd_for
 from neptune.embedded.apiserver import ApiServer, Request, Response, Watch
 from neptune.embedded.apiserver.store import Snapshot
 from neptune.runtime.errors import ApiError, ApiUnreachable, error_for
+from neptune.runtime.http import Observer
 from neptune.testing.simulation.loop import Process, VirtualClock
 
 _WAY_SECONDS = 0.002
@@ -198,6 +199,7 @@ class InProcess:
     def __init__(self, host: Host, process: Process) -> None:
         self._host = host
         self._process = process
+        self.observers: list[Observer] = []
 
     async def connect(self) -> None:
         """See `Session.connect`."""
