@@ -34,6 +34,7 @@ class _Waiting:
     answer: list[Publish] = field(default_factory=list)
     pushes: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
+    is_asked: bool = False
 
 
 class Link:
@@ -98,6 +99,10 @@ class Link:
     def push(self, node: str, uid: str) -> None:
         """Tell a node soon what that object is now: its spec, or that the node has to forget it."""
         self._for(node).pushes.add(uid)
+
+    def ask(self, node: str) -> None:
+        """Have a node synchronise soon, once however often this is called meanwhile."""
+        self._for(node).is_asked = True
 
     def settle(self, node: str, verdict: Verdict) -> None:
         """Tell a node soon what became of its report."""
@@ -182,6 +187,7 @@ class Link:
             *waiting.answer,
             *self.core.push(node, objects, deleted, now),
             *self.core.settle(node, waiting.verdicts, now),
+            *([self.core.ask(node, now)] if waiting.is_asked else []),
         ]
 
     def _timestamp(self) -> int:

@@ -174,6 +174,10 @@ class CloudLink:
         published += [self._updated(node, Updated((), batch), timestamp) for batch in messages.batches(deleted)]
         return published
 
+    def ask(self, node: str, timestamp: int) -> Publish:
+        """Have a node synchronise: it sends the statuses that the API server has otherwise."""
+        return self._updated(node, Updated((), ()), timestamp)
+
     def settle(self, node: str, verdicts: Iterable[Verdict], timestamp: int) -> list[Publish]:
         """Tell a node what became of its reports."""
         return [
@@ -185,7 +189,7 @@ class CloudLink:
         if not body.online:
             changed = self.presence.gone(node, header.node_epoch, body.connection, now)
             # A will may be late, or forged where the broker has no access list: a node that is there answers.
-            return [*self._changed(node, changed), self._updated(node, Updated((), ()), timestamp)]
+            return [*self._changed(node, changed), self.ask(node, timestamp)]
         changed = self.presence.alive(node, header.node_epoch, body.connection, now, will_epoch=body.will_epoch)
         # A new connection may be of a mended agent: what is wrong with this one is said anew.
         self._warned = {warned for warned in self._warned if warned[0] != node}

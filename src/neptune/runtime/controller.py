@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -146,8 +145,9 @@ class Controller(Generic[R]):
             self._reported = set(stuck)
 
     async def _resync(self) -> None:
+        rng = self.rng or Random()  # noqa: S311  # spreads load
         while self.resync_seconds:
-            await asyncio.sleep(self.resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311  # spreads load
+            await asyncio.sleep(self.resync_seconds * rng.uniform(0.9, 1.1))
             for number, item in enumerate(self._informer.snapshots(), 1):
                 self._offer(Change(item.key, item, item), LOW_PRIORITY)
                 if number % _RESYNC_BATCH == 0:

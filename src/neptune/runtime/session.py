@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 
 class Session(Protocol):
-    """The way to one API server. Used from one event loop. `observers` hear of each request."""
+    """The way to one API server. Used from one event loop. `observers` hear of each request that went over a wire."""
 
     observers: list[Observer]
 

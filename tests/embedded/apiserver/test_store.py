@@ -96,3 +96,24 @@ def test_listener_hears_its_resource_until_it_stops() -> None:
     stop()
     store.put(KEYS[0], obj(2))
     assert [(change.before is None, change.after is None) for change in heard] == [(True, False), (False, True)]
+
+
+def test_a_restored_store_is_as_it_was_and_has_no_history() -> None:
+    store = Store()
+    store.put(KEYS[0], obj())
+    snapshot = store.snapshot()
+    store.put(KEYS[1], obj())
+    store.delete(KEYS[0])
+    store.restore(snapshot)
+    assert [found for found, _ in store.list("things")] == [KEYS[0]]
+    assert store.revision == snapshot.revision
+    with pytest.raises(Compacted):
+        store.since("things", snapshot.revision - 1)
+
+
+def test_a_restore_can_go_on_above_all_revisions_that_were() -> None:
+    store = Store()
+    snapshot = store.snapshot()
+    store.skip(1000)
+    store.restore(snapshot, bump_revision=10_000)
+    assert store.revision == snapshot.revision + 10_000

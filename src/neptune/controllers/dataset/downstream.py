@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from neptune.api import Dataset, ResourceKey
+from neptune.api import ConditionType, Dataset, ResourceKey, get_condition
 from neptune.clock import Clock
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
@@ -119,7 +119,12 @@ class Downstream:
     async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState | None) -> RequeueAfter | None:
         """The node has answered: only its presence matters now."""
         if state is NodeState.ONLINE:
-            return None
+            online = get_condition(dataset.status.conditions, ConditionType.NODE_ONLINE)
+            if online is None or online.status == "True":
+                return None
+            # The node came back before this cache had what was written of its absence: it thinks that all is said.
+            self._link.ask(dataset.spec.node_name)
+            return RequeueAfter(REPUSH_MAX_SECONDS)
         if state is None:
             # The node may be well: it is this process that is cut off.
             return RequeueAfter(BLIND_SECONDS)

@@ -90,6 +90,8 @@ class ApiServer:
     def restore(self, snapshot: Snapshot, *, bump_revision: int = 0) -> None:
         """Go back to an earlier state, as after a restored backup of etcd. Whoever serves this ends all watches first.
 
+        Revisions go back too, unless `bump_revision` is added to the one of the backup, as etcd's manual has it.
+
         The kinds that are served stay as they are: no CustomResourceDefinition may have changed since.
         """
         self._store.restore(snapshot, bump_revision=bump_revision)

@@ -96,6 +96,8 @@ class Process:
         if len(self._tasks) > 200:
             self._tasks = self.running
         self._tasks.append(task)
+        if not self.alive:
+            task.cancel()
 
     def count_step(self) -> None:
         """A step is due; this may be the one before which the program dies."""
