@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench format clean venv envtest constraints
+.PHONY: demo test check bench peers format clean venv envtest constraints
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
@@ -34,7 +34,8 @@ test: envtest
 demo: $(STAMP)
 	$(BIN)/neptune demo
 
-# Peers that are measured beside us, in an environment of their own.
+# Peers that are measured beside us, in an environment of their own. Those in other languages are built where their
+# compilers are, once; kube-rs takes some minutes.
 PEERS := .cache/peers
 
 $(PEERS)/.installed: benchmarks/peers.txt
@@ -42,9 +43,16 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	touch $@
 
-bench: envtest $(PEERS)/.installed
+peers: $(PEERS)/.installed
+	! command -v go >/dev/null || go -C benchmarks/peers/controller-runtime build -trimpath -o $(abspath $(PEERS))/controller-runtime .
+	! command -v cargo >/dev/null || cargo build --release --locked --quiet --manifest-path benchmarks/peers/kube-rs/Cargo.toml --target-dir $(PEERS)/kube-rs
+
+bench: envtest peers
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src/neptune
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.storm
+	$(BIN)/python -m benchmarks.storm
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.fairness
+	$(BIN)/python -m benchmarks.failing_watch
 	$(BIN)/python -m benchmarks.link_bytes
 
 format: $(STAMP)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-import yaml
-
-from neptune.api import Dataset, DatasetSpec, ObjectMeta
-from neptune.cli.demo import CustomResourceDefinition
-from neptune.runtime import Client, NotFound
+from neptune.api import Dataset
+from neptune.runtime import Client
+from neptune.runtime.http import ApiSession
 from neptune.testing.binaries import find_binaries
+from neptune.testing.crds import install_crds
 from neptune.testing.envtest import ControlPlane
 
-CRD = Path(__file__).parents[1] / "deploy" / "crds" / "dataset_v1alpha1.yaml"
 NAMESPACE = "default"
-_AT_A_TIME = 32
+_CONNECTIONS = 32
 
 
 class Stage:
-    """A control plane and a folder; both are gone in the end."""
+    """A control plane of its own and a folder; both are gone in the end."""
 
     def __init__(self) -> None:
         binaries = find_binaries(os.environ)
@@ -52,33 +50,36 @@ class Stage:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
+        """Give a client of the server, which then knows Datasets."""
         client = Client(self.kubeconfig, field_manager="bench")
         try:
-            await client.create(CustomResourceDefinition.from_dict(yaml.safe_load(CRD.read_text())))
-            await _served(client)
+            await install_crds(client, Dataset)
             yield client
         finally:
             await client.close()
 
-    async def fill(self, client: Client, number: int) -> None:
-        """Replace all Datasets by `number` new ones without a status."""
-        await client.delete_all(Dataset, NAMESPACE)
-        gate = asyncio.Semaphore(_AT_A_TIME)
+    async def fill(self, number: int) -> None:
+        """Create `number` Datasets without a status, over several connections and without decoding the answers."""
+        session = ApiSession(self.kubeconfig)
+        path = Dataset.resource.path(NAMESPACE)
+        bodies = _bodies(number)
 
-        async def create(index: int) -> None:
-            spec = DatasetSpec(url=f"/data/{index}.txt", format="txt", node_name=f"edge{index % 10}")
-            async with gate:
-                meta = ObjectMeta(name=f"dataset-{index}", namespace=NAMESPACE, labels={"bench": "storm"})
-                await client.create(Dataset(metadata=meta, spec=spec))
+        async def create() -> None:
+            for body in bodies:
+                await session.request("POST", path, body=body)
 
-        await asyncio.gather(*(create(index) for index in range(number)))
+        try:
+            await asyncio.gather(*(create() for _ in range(_CONNECTIONS)))
+        finally:
+            await session.close()
 
 
-async def _served(client: Client) -> None:
-    """Wait until the API server serves the new kind, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while True:
-            with contextlib.suppress(NotFound):
-                await client.list(Dataset, NAMESPACE)
-                return
-            await asyncio.sleep(0.1)
+def _bodies(number: int) -> Iterator[bytes]:
+    for index in range(number):
+        dataset = {
+            "apiVersion": Dataset.resource.api_version,
+            "kind": Dataset.resource.kind,
+            "metadata": {"name": f"dataset-{index}", "labels": {"bench": "storm"}},
+            "spec": {"url": f"/data/{index}.txt", "format": "txt", "nodeName": f"edge{index % 10}"},
+        }
+        yield json.dumps(dataset).encode()

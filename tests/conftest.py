@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -116,6 +117,22 @@ def namespace(kubeconfig: Path) -> str:
     name = f"test-{uuid.uuid4().hex[:10]}"
     kubectl("create", "namespace", name, kubeconfig=kubeconfig)
     return name
+
+
+@pytest.fixture
+def shell_env(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
+    """Give the environment of a shell whose user has a cluster and the commands."""
+    executable = find_kubectl(os.environ)
+    if executable is None:
+        _missing(NO_KUBECTL)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(executable.parent), os.environ["PATH"]]),
+        "KUBECONFIG": str(kubeconfig),
+        # Of its own: what an earlier test made kubectl discover may be gone.
+        "KUBECACHEDIR": str(tmp_path / "cache"),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from neptune.api import (
     ResourceList,
     ResourceType,
     Time,
+    Unstructured,
 )
 from neptune.api.meta import diff
 
@@ -212,3 +213,39 @@ def test_diff_turns_one_object_into_the_other(before: dict[str, Any], after: dic
     patch = diff(before, after)
     assert merged(before, patch) == after
     assert bool(patch) == (before != after)
+
+
+class GaugeStatus(KubeModel):
+    value: int = 0
+    seen: Time | None = None
+    names: list[str] = Field(default_factory=list)
+
+
+class Gauge(Resource):
+    resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Gauge", "gauges")
+
+    status: GaugeStatus = Field(default_factory=GaugeStatus)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [{}, {"status": {}}, {"status": {"value": 0}}, {"status": {"value": 7, "names": ["a"], "seen": None, "later": 1}}],
+    ids=["none", "empty", "default", "full"],
+)
+def test_patch_of_the_status_is_what_the_patch_of_the_whole_has_of_it(read: dict[str, Any]) -> None:
+    gauge = Gauge.from_dict({"metadata": {"name": "a"}, **read})
+    assert gauge.status_patch() == {} == gauge.merge_patch()
+    gauge.status.value = 8
+    gauge.status.names = []
+    gauge.metadata.labels["a"] = "b"
+    whole = gauge.merge_patch()
+    assert gauge.status_patch() == {"status": whole["status"]}
+    assert gauge.status_patch()["status"]["value"] == 8
+
+
+def test_patch_of_the_status_of_an_object_without_a_class() -> None:
+    kind = Unstructured.of(Gauge.resource)
+    gauge = kind.from_dict({"metadata": {"name": "a"}, "status": {"value": 1}})
+    gauge["status"]["value"] = 2
+    gauge["spec"] = {"left": "out"}
+    assert gauge.status_patch() == {"status": {"value": 2}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from tests.cli.test_neptune import SCRIPT
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def neptune(*args: str, folder: Path = EXAMPLES) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SCRIPT, *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+def neptune(*args: str, folder: Path = EXAMPLES, **environ: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **environ}
+    return subprocess.run(
+        [SCRIPT, *args], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_crd_of_a_user_s_own_class_is_printed() -> None:
@@ -36,9 +40,8 @@ def test_role_has_what_the_controllers_declare_and_no_more() -> None:
     assert rights == {
         "example.com/sites": "get list watch patch",
         "example.com/sites/status": "get update patch",
+        "example.com/sites/finalizers": "update",
         "/configmaps": "get list watch create update patch delete",
-        "coordination.k8s.io/leases": "get create update patch",
-        "/events": "create patch",
         "events.k8s.io/events": "create patch",
     }
 
@@ -51,6 +54,26 @@ def test_controllers_that_keep_to_a_namespace_get_a_role_there(tmp_path: Path) -
     )
     role = yaml.safe_load(neptune("rbac", "app:manager", "--name", "counter", folder=tmp_path).stdout)
     assert (role["kind"], role["metadata"]) == ("Role", {"name": "counter", "namespace": "farm"})
+
+
+@pytest.mark.parametrize(
+    ("election", "where"),
+    [("'farm'", {"farm"}), ("'system'", {"system"}), ("''", {"barn", "farm"})],
+    ids=["beside the objects", "elsewhere", "in the pod's namespace"],
+)
+def test_the_lease_may_be_taken_where_it_is_and_nowhere_else(election: str, where: set[str], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from neptune.api import Dataset, Model\nfrom neptune.runtime import LeaderElection, Manager, Query\n"
+        "async def reconcile(ctx, key): ...\n"
+        f"manager = Manager(leader_election=LeaderElection('app', {election}))\n"
+        "manager.controller(Query(Dataset, 'farm'), reconcile)\nmanager.controller(Query(Model, 'barn'), reconcile)\n"
+    )
+    roles = list(yaml.safe_load_all(neptune("rbac", "app", folder=tmp_path).stdout))
+    rights = {role["metadata"]["namespace"]: {name for rule in role["rules"] for name in rule["resources"]}
+              for role in roles}  # fmt: skip
+    assert {space for space, names in rights.items() if "leases" in names} == where
+    assert rights["farm"] - {"leases"} == {"datasets", "datasets/status", "events"}
+    assert rights.get("system", {"leases"}) == {"leases"}
 
 
 @pytest.mark.parametrize(

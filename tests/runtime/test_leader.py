@@ -92,13 +92,13 @@ def test_a_renewal_keeps_when_the_lease_was_acquired_and_what_a_newer_server_put
     assert renewed.get("leaseTransitions", 0) == 0
 
 
-def test_times_that_do_not_fit_together_or_a_missing_namespace_are_refused() -> None:
+async def test_times_that_do_not_fit_together_or_a_missing_namespace_are_refused() -> None:
     with pytest.raises(SettingsError, match="more than renew_seconds"):
         LeaderElection("test", "ns", lease_seconds=10)
     with pytest.raises(SettingsError, match=r"1\.2 times retry_seconds"):
         LeaderElection("test", "ns", retry_seconds=9)
     with pytest.raises(SettingsError, match="needs a `namespace`"):
-        Manager(leader_election=LeaderElection("test"))
+        await Manager(leader_election=LeaderElection("test")).serve()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -191,6 +192,50 @@ async def test_a_server_that_recovers_is_found_again(tmp_path: Path, monkeypatch
         await starting
         await eventually(lambda: seen == ["a"])
         await manager.stop()
+
+
+async def nothing(ctx: Context, key: ResourceKey) -> None: ...
+
+
+async def test_what_comes_after_the_start_is_refused_and_not_forgotten(tmp_path: Path) -> None:
+    manager = Manager(kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1"))
+    await manager.start()
+    with pytest.raises(RuntimeError, match=r"controller widgets\.example\.com comes too late"):
+        manager.controller(Widget, nothing)
+    with pytest.raises(RuntimeError, match="a runnable comes too late"):
+        manager.add(manager.stop)
+    await manager.stop()
+    with pytest.raises(RuntimeError, match="a second start comes too late"):
+        await manager.start()
+
+
+@pytest.mark.parametrize(
+    ("reconcile", "numbers", "problem"),
+    [
+        (nothing, {"workers": 0}, ValueError),
+        (nothing, {"timeout_seconds": 0}, ValueError),
+        ("nothing", {}, TypeError),
+    ],
+    ids=str,
+)
+def test_a_controller_that_could_never_work_is_refused(
+    reconcile: Any, numbers: dict[str, Any], problem: type[Exception]
+) -> None:
+    with pytest.raises(problem, match=r"^controller widgets\.example\.com: "):
+        Manager().controller(Widget, reconcile, **numbers)
+
+
+def test_run_closes_a_client_that_was_given(with_datasets: Path) -> None:
+    program = (
+        "import os, signal\nfrom neptune.api import Dataset\nfrom neptune.runtime import Client, Manager\n"
+        "async def reconcile(ctx, key): ...\n"
+        "async def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"manager = Manager(Client({str(with_datasets)!r}, field_manager='me'))\n"
+        "manager.controller(Dataset, reconcile)\nmanager.add(stop)\nmanager.run()\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert result.stderr == ""
 
 
 async def test_a_bad_kubeconfig_ends_the_start_with_a_settings_error(tmp_path: Path) -> None:

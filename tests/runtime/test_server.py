@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from neptune.api.meta import ResourceKey
 from neptune.errors import SettingsError
-from neptune.runtime import Context, Manager, RequeueAfter, TerminalError
-from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming
+from neptune.runtime import ApiUnreachable, Context, Manager, NotFound, Query, RequeueAfter, TerminalError
+from tests.runtime.widgets import Widget, eventually, faulty_server, item, key, listing, status, streaming
 
 Samples = dict[tuple[str, str], float]
 
@@ -48,7 +51,7 @@ async def test_it_is_alive_and_not_ready_until_the_caches_are_synced(
         assert await ask(manager.probe_port, "/livez") == (200, "ok")
         assert await ask(manager.probe_port, "/readyz") == (
             503,
-            "[-]caches failed\n[+]workers ok\nreadyz check failed\n",
+            "[-]caches failed: no list yet of widgets.example.com\n[+]workers ok\nreadyz check failed\n",
         )
         server.on_list = listing()
         await starting
@@ -135,6 +138,65 @@ async def test_every_series_is_there_from_the_start_and_counts(tmp_path: Path) -
             ("workqueue_retries_total", ""): 4,
             ("workqueue_depth", "-100"): 1,  # `later` keeps the priority of the initial list
             ("workqueue_work_duration_seconds_count", ""): 9,
+        }.items()
+    )
+
+
+async def test_a_watch_that_is_silent_or_cut_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neptune.runtime.client.WATCH_IDLE_SECONDS", 0.05)
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig)
+        for _ in range(2):
+            with pytest.raises(ApiUnreachable):
+                async with manager.client.watch(Query(Widget), "1") as events:
+                    [_ async for _ in events]
+            server.on_watch = cut
+        await manager.client.close()
+    count = manager.metrics.registry.get_sample_value
+    assert [count("neptune_watches_broken_total", {"cause": cause}) for cause in ("silent", "cut")] == [1, 1]
+
+
+async def test_requests_are_counted_as_client_go_counts_them(tmp_path: Path) -> None:
+    answers = [status(429, "TooManyRequests", **{"Retry-After": "0"}), status(404, "NotFound")]
+
+    async def on_list(request: web.Request) -> web.StreamResponse:
+        return await (answers.pop(0) if answers else listing(item("a")))(request)
+
+    async with faulty_server(tmp_path, on_list=on_list, on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig)
+        with pytest.raises(NotFound):
+            await manager.client.get(Widget, key("a"))
+        url = json.loads(server.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        async with manager.client.watch(Query(Widget), "1"):
+            pass
+        await manager.client.close()
+    with pytest.raises(ApiUnreachable):
+        await manager.client.get(Widget, key("a"))
+    await manager.client.close()
+    found = {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "host")): sample.value
+        for family in manager.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.startswith("rest_client_") and sample.labels["host"] == urlsplit(url).netloc
+    }
+    assert (
+        found.items()
+        >= {
+            ("rest_client_requests_total", "429", "GET"): 1,
+            ("rest_client_requests_total", "404", "GET"): 1,
+            ("rest_client_requests_total", "200", "GET"): 1,
+            ("rest_client_requests_total", "<error>", "GET"): 1,
+            ("rest_client_request_retries_total", "404", "GET"): 1,
+            ("rest_client_request_duration_seconds_count", "GET"): 2,
+            ("rest_client_request_duration_seconds_bucket", "60.0", "GET"): 2,
         }.items()
     )
 

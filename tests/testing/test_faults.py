@@ -12,8 +12,9 @@ import pytest
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
 from neptune.embedded.apiserver.http import EmbeddedApiServer
 from neptune.runtime import Cache, Client, Conflict, ServerError, TooManyRequests
+from neptune.runtime.http import ApiSession
 from neptune.testing.crds import install_crds
-from neptune.testing.faults import Cut, Fault, FaultProxy, Refuse, Stall, WatchError
+from neptune.testing.faults import Cut, End, Fault, FaultProxy, Refuse, Stall, WatchError
 from tests.runtime.widgets import eventually
 
 NAMESPACE = "default"
@@ -89,8 +90,14 @@ async def test_what_no_fault_touches_passes_unchanged(proxy: FaultProxy, client:
     assert [each.verb for each in proxy.seen] == ["create", "patch", "update", "get", "list", "delete"]
 
 
+async def test_discovery_passes(proxy: FaultProxy, tmp_path: Path) -> None:
+    session = ApiSession(proxy.write_kubeconfig(tmp_path / "faulty"))
+    assert b"v1" in await session.request("GET", "/api")
+    await session.close()
+
+
 @pytest.mark.parametrize(
-    "fault", [Refuse(500), Refuse(410), Refuse(429, retry_after=1), WatchError(410), Cut()], ids=repr
+    "fault", [Refuse(500), Refuse(410), Refuse(429, retry_after=1), WatchError(410), End(), Cut()], ids=repr
 )
 async def test_the_cache_follows_again_after_a_watch_met_the_fault(
     proxy: FaultProxy, cache: Cache, client: Client, fault: Fault

@@ -94,6 +94,29 @@ def test_plain_test_gets_a_kubeconfig(kubeconfig, namespace):
     print("kubeconfig:", kubeconfig)
 """
 
+PARALLEL_TESTS = """
+import pytest
+from conftest import Widget
+from neptune.api import ObjectMeta
+from neptune.testing.rbac import Rule
+from neptune.runtime import Client
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("number", range(6))
+async def test_each_is_alone_in_its_namespace(client, kubeconfig, namespace, number, worker_id):
+    await client.create(Widget(metadata=ObjectMeta(namespace=namespace, name="a")))
+    assert len((await client.list(Widget, namespace)).items) == 1
+    print("on", worker_id, kubeconfig)
+
+
+@pytest.mark.asyncio
+async def test_user(api_user, namespace):
+    reader = Client(api_user("reader", [Rule(["example.com"], ["widgets"], ["list"])], namespace))
+    assert (await reader.list(Widget, namespace)).items == []
+    await reader.close()
+"""
+
 
 def suite(folder: Path, *arguments: str, tests: str = TESTS, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a user's tests in a folder of its own, with warnings as errors."""
@@ -125,6 +148,17 @@ def test_an_existing_cluster_is_used_where_the_environment_says_so(served: Path,
     assert result.returncode == 0, result.stdout
     assert "4 passed, 1 skipped" in result.stdout
     assert f"kubeconfig: {served}" in result.stdout
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a control plane a worker", "an existing cluster"])
+def test_a_suite_runs_in_parallel_workers(served: Path, tmp_path: Path, shared: bool) -> None:
+    environ = {"KUBECONFIG": str(served), "USE_EXISTING_CLUSTER": "true"} if shared else {}
+    result = suite(tmp_path, "-n", "2", "--dist", "load", tests=PARALLEL_TESTS, **environ)
+    assert result.returncode == 0, result.stdout
+    assert ("6 passed, 1 skipped" if shared else "7 passed") in result.stdout
+    places = {line for line in result.stdout.splitlines() if line.startswith("on gw")}
+    assert {place.split()[1] for place in places} == {"gw0", "gw1"}
+    assert len({place.split()[2] for place in places}) == (1 if shared else 2)
 
 
 def test_missing_executables_are_said_with_the_ways_to_them(tmp_path: Path) -> None:

@@ -137,7 +137,10 @@ class Container(KubeModel):
 
 
 class PodSpec(KubeModel):
-    """What a pod runs, and where."""
+    """What a pod runs, and where.
+
+    `termination_grace_period_seconds` is how long it may take to end before it is killed; the server's default is 30.
+    """
 
     containers: list[Container] = Field(default_factory=list)
     init_containers: list[Container] = Field(default_factory=list)
@@ -149,7 +152,10 @@ class PodSpec(KubeModel):
 
 
 class ContainerStatus(KubeModel):
-    """`state` has one of `waiting`, `running`, `terminated`, each with its facts."""
+    """`state` has one of `waiting`, `running`, `terminated`, each with its facts.
+
+    `restart_count` is how often the container was started again.
+    """
 
     name: str
     ready: bool = False
@@ -192,7 +198,7 @@ class ObjectReference(KubeModel):
 
 
 class EventSeries(KubeModel):
-    """How often an event happened, and when last."""
+    """How often an event happened (`count`, the first time included), and when last."""
 
     count: int
     last_observed_time: MicroTime
@@ -218,7 +224,10 @@ class Event(Resource):
 
 
 class LeaseSpec(KubeModel):
-    """Who holds the lease, since when, and for how many seconds after the last renewal it counts."""
+    """Who holds the lease, since when, and for how many seconds after the last renewal it counts.
+
+    That is `lease_duration_seconds`; `lease_transitions` is how often it went from one holder to another.
+    """
 
     holder_identity: str = ""
     lease_duration_seconds: int | None = None

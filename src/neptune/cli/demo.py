@@ -28,8 +28,9 @@ from neptune.api import (
     crd_for,
     get_condition,
 )
-from neptune.cli.main import DONE, FAILED
+from neptune.cli.main import DONE
 from neptune.cli.stage import Stage, stage
+from neptune.cli.start import FAILED
 from neptune.errors import NeptuneError
 from neptune.runtime import NotFound
 

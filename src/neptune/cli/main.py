@@ -1,6 +1,7 @@
-"""How every program begins and ends: settings, logs, signals, exit codes. The only place that ends a process.
+"""What every program does first and last: settings, logs, signals, exit codes.
 
 Exit codes: 0 done or stopped, 1 failed, 2 bad settings or usage, 130 interrupted by Ctrl-C.
+Neighbours: `start` loads the programs, and sees to what they print.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Awaitable, Callable
 
 from neptune import log
 from neptune.cli.settings import Program, Values
+from neptune.cli.start import FAILED, INTERRUPTED
 from neptune.errors import NeptuneError, SettingsError
 
-DONE, FAILED, BAD_SETTINGS, INTERRUPTED = 0, 1, 2, 130
+DONE, BAD_SETTINGS = 0, 2
 
 Serve = Callable[[Values, asyncio.Event], Awaitable[None]]
 
@@ -40,15 +42,13 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return reader_gone()
 
 
 def _run(program: Program, serve: Serve, argv: list[str]) -> int:
     refuse_namesake()
     values, only_show = program.load(argv, os.environ)
     if only_show:
-        print(values.table(), flush=True)
+        print(values.table())
         return DONE
     chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
     log.configure(level=values["log-level"], json=chosen)
@@ -71,15 +71,6 @@ async def _until_stopped(values: Values, serve: Serve) -> int:
         loop.add_signal_handler(number, on_signal, number)
     await serve(values, stop)
     return code
-
-
-def reader_gone() -> int:
-    """Return the exit code for when whoever read the output (`| head`) has gone.
-
-    What is buffered must not fail once more when the interpreter ends.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
 
 
 def refuse_namesake() -> None:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from neptune import __version__, log
-from neptune.cli.main import BAD_SETTINGS, FAILED, INTERRUPTED, reader_gone, refuse_namesake
+from neptune.cli.main import BAD_SETTINGS, refuse_namesake
+from neptune.cli.start import FAILED, INTERRUPTED
 from neptune.errors import NeptuneError, SettingsError
 
 #: Name and help of each subcommand.
@@ -37,7 +38,6 @@ def _run(argv: Sequence[str]) -> int:
         log.configure(level="warning")
         options = _parser(argv).parse_args(argv)
         code: int = options.run(options)
-        sys.stdout.flush()
     except SettingsError as error:
         print(f"neptune: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -46,8 +46,6 @@ def _run(argv: Sequence[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        return reader_gone()
     return code
 
 

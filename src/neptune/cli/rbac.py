@@ -8,6 +8,7 @@ Neighbours: `runtime.manager` tells what its controllers use.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -17,21 +18,24 @@ import yaml
 from neptune.cli.main import DONE
 from neptune.cli.modules import load
 from neptune.errors import SettingsError
+from neptune.runtime.leader import LeaderElection
 from neptune.runtime.manager import Manager, Use
 from neptune.runtime.query import Query
 
 READ = ("get", "list", "watch")
-VERBS: dict[Use, tuple[str, ...]] = {
-    "reconciles": READ,
-    "watches": READ,
-    "owns": (*READ, "create", "update", "patch", "delete"),
-    "finalizes": (*READ, "patch"),
+#: Subresources and verbs of each use.
+VERBS: dict[Use, dict[str, tuple[str, ...]]] = {
+    "reconciles": {"": READ, "/status": ("get", "update", "patch")},
+    "watches": {"": READ},
+    "owns": {"": (*READ, "create", "update", "patch", "delete")},
+    # For blockOwnerDeletion, where OwnerReferencesPermissionEnforcement is on, as in OpenShift.
+    "controls": {"/finalizers": ("update",)},
+    "finalizes": {"": (*READ, "patch")},
 }
-#: For leader election, and for the events that controllers record.
-COMMON: tuple[dict[str, Any], ...] = (
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update", "patch"]},
-    {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-)
+Rules = dict[str, Any]
+#: What `runtime.leader` and `runtime.events` send.
+LEASES: Rules = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+EVENTS: Rules = {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}
 
 
 def add_parser(commands: Any) -> None:
@@ -54,9 +58,13 @@ def run(options: argparse.Namespace) -> int:
         SettingsError: the module cannot be imported, or has not the one Manager.
     """
     module, _, variable = options.module.partition(":")
-    uses = _manager(module, variable).uses
+    manager = _manager(module, variable)
     name = options.name or module.rpartition(".")[2].replace("_", "-").lower()
-    sys.stdout.write("---\n".join(yaml.safe_dump(role, sort_keys=False) for role in roles(name, uses)))
+    sys.stdout.write(
+        "---\n".join(
+            yaml.safe_dump(role, sort_keys=False) for role in roles(name, manager.uses, manager.leader_election)
+        )
+    )
     return DONE
 
 
@@ -74,32 +82,44 @@ def _manager(module: str, variable: str) -> Manager:
     return next(iter(found.values()))
 
 
-def roles(name: str, uses: Iterable[tuple[Use, Query[Any]]]) -> list[dict[str, Any]]:
-    """Return a role a namespace where all uses keep to namespaces, and one ClusterRole otherwise."""
+def roles(
+    name: str, uses: Iterable[tuple[Use, Query[Any]]], election: LeaderElection | None = None
+) -> list[dict[str, Any]]:
+    """Return a role a namespace where all uses keep to namespaces, and one ClusterRole otherwise.
+
+    The lease of an election that names no namespace is in that of the pod, which may be any of them.
+    """
     uses = list(uses)
     namespaces = sorted({query.namespace for _, query in uses})
+    leases = [LEASES] if election else []
     if not namespaces or "" in namespaces:
-        return [_role("ClusterRole", {"name": name}, uses)]
-    return [
-        _role("Role", {"name": name, "namespace": space}, [use for use in uses if use[1].namespace == space])
-        for space in namespaces
-    ]
+        return [_role("ClusterRole", {"name": name}, [*_rules(uses), *leases, EVENTS])]
+    found = []
+    for space in namespaces:
+        elects = election and election.namespace in ("", space)
+        rules = [*_rules(use for use in uses if use[1].namespace == space), *(leases if elects else ()), EVENTS]
+        found.append(_role("Role", {"name": name, "namespace": space}, rules))
+    if election and election.namespace and election.namespace not in namespaces:
+        found.append(_role("Role", {"name": name, "namespace": election.namespace}, leases))
+    return found
 
 
-def _role(kind: str, metadata: dict[str, str], uses: Iterable[tuple[Use, Query[Any]]]) -> dict[str, Any]:
+def _rules(uses: Iterable[tuple[Use, Query[Any]]]) -> list[Rules]:
     verbs: dict[tuple[str, str], dict[str, None]] = {}
     for use, query in uses:
         resource = query.cls.resource
-        verbs.setdefault((resource.group, resource.plural), {}).update(dict.fromkeys(VERBS[use]))
-        if use == "reconciles":
-            status = (resource.group, f"{resource.plural}/status")
-            verbs.setdefault(status, {}).update(dict.fromkeys(("get", "update", "patch")))
-    rules = [
+        for subresource, words in VERBS[use].items():
+            verbs.setdefault((resource.group, resource.plural + subresource), {}).update(dict.fromkeys(words))
+    return [
         {"apiGroups": [group], "resources": [plural], "verbs": [*words]} for (group, plural), words in verbs.items()
     ]
+
+
+def _role(kind: str, metadata: dict[str, str], rules: Iterable[Rules]) -> dict[str, Any]:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": kind,
         "metadata": metadata,
-        "rules": [*rules, *(dict(rule) for rule in COMMON)],
+        # Copies, since YAML would write the second of one object as a reference to the first.
+        "rules": [copy.deepcopy(rule) for rule in rules],
     }

@@ -46,7 +46,14 @@ from neptune.runtime.leader import LeaderElection, LeadershipLost
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.owners import AlreadyOwned, controller_of, is_controlled_by, set_controller_ref
-from neptune.runtime.predicates import GenerationChanged, Predicate, ResourceVersionChanged
+from neptune.runtime.predicates import (
+    AnnotationsChanged,
+    GenerationChanged,
+    LabelsChanged,
+    LabelSelector,
+    Predicate,
+    ResourceVersionChanged,
+)
 from neptune.runtime.query import Query, WatchEvent
 from neptune.runtime.queue import WorkQueue
 from neptune.runtime.sources import Keys, Mailbox, Source
@@ -56,6 +63,7 @@ from neptune.runtime.writer import StatusWriter, Writer
 __all__ = [
     "AlreadyExists",
     "AlreadyOwned",
+    "AnnotationsChanged",
     "ApiError",
     "ApiUnreachable",
     "BadRequest",
@@ -75,6 +83,8 @@ __all__ = [
     "Informer",
     "Invalid",
     "Keys",
+    "LabelSelector",
+    "LabelsChanged",
     "LeaderElection",
     "LeadershipLost",
     "Mailbox",

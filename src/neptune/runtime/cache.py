@@ -55,13 +55,16 @@ class Change(Generic[R]):
 
 
 Handler = Callable[[Change[R]], None]
+#: Hears of an object that does not fit its type.
+Complaint = Callable[[Snapshot[Any], DecodeError], None]
 
 
 class Informer(Generic[R]):
     """The copy of one query, with its indexes and handlers."""
 
-    def __init__(self, query: Query[R]) -> None:
+    def __init__(self, query: Query[R], complaints: Sequence[Complaint] = ()) -> None:
         self.query = query
+        self._complaints = complaints
         self.synced = asyncio.Event()
         self._objects: dict[ResourceKey, Snapshot[R]] = {}
         self._handlers: list[Handler[R]] = []
@@ -129,7 +132,11 @@ class Informer(Generic[R]):
         return self._objects.get(key)
 
     def snapshots(self, *, index: str = "", value: str = "") -> Iterator[Snapshot[R]]:
-        """Return all objects, or those that an index has under `value`."""
+        """Return all objects, or those that an index has under `value`.
+
+        Raises:
+            NotWatched: there is no such index.
+        """
         if not index:
             # list() is one step for the interpreter: a reconciler in a thread may read while the loop writes.
             return iter(list(self._objects.values()))
@@ -146,8 +153,11 @@ class Informer(Generic[R]):
         """
         try:
             return item.decode()
-        except DecodeError:
-            self._undecodable.setdefault(item.key, "")
+        except DecodeError as error:
+            if item.key not in self._undecodable:  # which a new version takes out
+                self._undecodable[item.key] = ""
+                for complain in self._complaints:
+                    complain(item, error)
             raise
 
     def decode_or_none(self, item: Snapshot[R]) -> R | None:
@@ -225,6 +235,7 @@ class Cache:
         self._informers: dict[Query[Any], Informer[Any]] = {}
         self._indexes: dict[type[Resource], dict[str, IndexFunction[Any]]] = {}
         self._transforms: dict[type[Resource], Transform] = {}
+        self._complaints: list[Complaint] = []
         self._group: asyncio.TaskGroup | None = None
         self._own_writes = OwnWrites(self._has_seen)
         client.observe(self._own_writes.add)
@@ -239,7 +250,7 @@ class Cache:
         """
         query = Query(cls, namespace, label_selector, field_selector)
         if query not in self._informers:
-            informer = self._informers[query] = Informer(query)
+            informer = self._informers[query] = Informer(query, self._complaints)
             for name, function in self._indexes.get(cls, {}).items():
                 informer.index(name, function)
             if self._group:
@@ -313,6 +324,8 @@ class Cache:
         means that the watch is further behind than `timeout_seconds`; these writes are then not waited for again.
         """
         writes = self._own_writes.take((cls.resource, key))
+        if not writes:
+            return True
         try:
             async with asyncio.timeout(timeout_seconds):
                 for written in writes:
@@ -322,6 +335,10 @@ class Cache:
             log.warning("cache is behind our own write", resource=describe(cls), key=str(key))
             return False
         return True
+
+    def on_undecodable(self, complain: Complaint) -> None:
+        """Call `complain`, from whatever thread reads, once a version of an object that does not fit its type."""
+        self._complaints.append(complain)
 
     def undecodable(self, cls: type[Resource]) -> frozenset[ResourceKey]:
         """Return the objects that were found not to fit their type."""

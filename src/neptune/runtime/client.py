@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from neptune.api.meta import Json, ListMeta, R, Resource, ResourceKey, ResourceList
 from neptune.runtime.errors import Gone
 from neptune.runtime.http import JSON, REQUEST_SECONDS, ApiSession
+from neptune.runtime.http import Observer as RequestObserver
 from neptune.runtime.query import (
     Query,
     WatchEvent,
@@ -41,7 +42,11 @@ Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
 
 class Client(Writer):
-    """Reads and writes objects of one API server. Nothing is opened before the first request.
+    """Reads and writes objects of one API server. Nothing is opened before the first request. For one event loop.
+
+    Each method that asks the server raises an ApiError when that refuses or does not answer in time, a SettingsError
+    when there is no usable kubeconfig, and a ValueError for a key without a name, or without a namespace where the kind
+    needs one. Each names below only what it adds.
 
     Args:
         kubeconfig: its path; by default found as `access.load_access` says.
@@ -70,6 +75,10 @@ class Client(Writer):
     def observe(self, observer: Callable[[Written], None]) -> None:
         """Call `observer` after each write that the server took, before the write returns."""
         self._observers.append(observer)
+
+    def measure(self, observer: RequestObserver) -> None:
+        """Tell `observer` of each request from now on."""
+        self._http.observers.append(observer)
 
     async def connect(self) -> None:
         """Load the configuration now, to learn of a SettingsError early. Opens no connection."""
@@ -106,7 +115,11 @@ class Client(Writer):
         return answer
 
     async def collect(self, query: Query[R], convert: Callable[[Json], T]) -> tuple[builtins.list[T], ListMeta]:
-        """List in pages, converting each item as it comes, so that at most one page is in memory unconverted."""
+        """List in pages, converting each item as it comes, so that at most one page is in memory unconverted.
+
+        Raises:
+            Gone: the list takes longer than its continue token lasts, three times over.
+        """
         for _ in range(MAX_LIST_RESTARTS):
             try:
                 return await self._pages(query, convert)
@@ -147,6 +160,7 @@ class Client(Writer):
         Raises:
             AlreadyExists: there is one of that name.
             Invalid: it breaks its schema.
+            TypeError: only the metadata is here (a PartialObjectMetadata).
         """
         refuse_partial(type(obj))
         return await self._write("POST", type(obj), obj.key, json.dumps(obj.to_dict()).encode(), JSON)
@@ -170,6 +184,7 @@ class Client(Writer):
         Raises:
             NotFound: there is none.
             Conflict: there is another one of that name by now, or it changed.
+            TypeError: a class is given without a key.
         """
         if isinstance(target, Resource):
             cls, key, uid = type(target), target.key, uid or target.metadata.uid
@@ -200,7 +215,11 @@ class Client(Writer):
     async def delete_all(
         self, cls: type[Resource], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> None:
-        """Delete all objects of a namespace that the selectors match."""
+        """Delete all objects of a namespace that the selectors match; of all namespaces only where the kind has none.
+
+        Raises:
+            ValueError: the kind lives in a namespace, and none is given.
+        """
         require_namespace(cls, namespace)
         query = Query(cls, namespace, label_selector, field_selector)
         await self._http.request("DELETE", query.path, params={**query.params, **self._options.dry_run_param()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -54,6 +55,23 @@ class Call:
             wait.cancel()
 
 
+class CallLog:
+    """The logger of one call: bound to the key and to a `reconcile_id` at the first line. Most calls write none."""
+
+    __slots__ = ("_bound", "_key", "_log")
+
+    def __init__(self, log: Any, key: ResourceKey) -> None:
+        self._log = log
+        self._key = key
+        self._bound: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._bound is None:
+            namespace, own_name = self._key
+            self._bound = self._log.bind(namespace=namespace, name=own_name, reconcile_id=secrets.token_hex(4))
+        return getattr(self._bound, name)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a reconcile function works with. `log` carries controller, namespace, name and reconcile_id.
@@ -69,6 +87,11 @@ class Context:
     events: Events
     call: Call = field(default_factory=Call, repr=False)
 
+    def of(self, key: ResourceKey) -> Context:
+        """Return the context of one call for that key."""
+        log = CallLog(self.log, key)
+        return Context(self.client, self.cache, self.clock, log, self.loop, self.events)
+
     def wait(self, action: Coroutine[Any, Any, T]) -> T:
         """Carry out a coroutine on the event loop and wait for it: for reconcile functions that are a plain `def`.
 
@@ -76,6 +99,8 @@ class Context:
 
         Raises:
             TimeoutError: this call is past its deadline or was stopped: nothing more is carried out for it.
+            RuntimeError: this is the event loop itself, as in an `async def`, where waiting would stop it.
+            Exception: whatever the coroutine raised.
         """
         try:
             asyncio.get_running_loop()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import secrets
+import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -21,7 +21,7 @@ from typing import Any, Generic
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.errors import NeptuneError
 from neptune.runtime.cache import Cache, Change, Informer
-from neptune.runtime.context import Call, Context, Outcome, Reconcile, RequeueAfter
+from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
@@ -33,6 +33,13 @@ from neptune.runtime.sources import Source
 DEFAULT_WORKERS = 4
 #: Long enough for two requests at their own deadline; a worker that hangs for longer starves the others' keys.
 DEFAULT_TIMEOUT_SECONDS = 60.0
+#: SyncPeriod in controller-runtime, pkg/cache: a net under changes that a fault of the program lost.
+RESYNC_SECONDS = 10 * 3600.0
+#: Keys of a resync that are enqueued before others get their turn on the loop.
+_RESYNC_BATCH = 500
+
+#: What an error of the reconcile function means: again after so long, not before the object changes, or back-off.
+Classify = Callable[[Exception], RequeueAfter | TerminalError | None]
 
 
 @dataclass(eq=False)
@@ -48,6 +55,12 @@ class Controller(Generic[R]):
         workers: how many keys are worked on at a time.
         timeout_seconds: the deadline of one call. An `async def` is cancelled then. A thread cannot be: its next
             `ctx.wait` fails, and its key stays with it until it returns.
+        resync_seconds: how often, give or take a tenth, every object is looked at again, at low priority and if the
+            predicates let it pass; from the cache, at no request. 0 for never.
+        on_error: says of an error that is no TerminalError what it means: a TerminalError, RequeueAfter, or None for
+            the back-off.
+        shard: tells whether a key is this replica's to work on. It is asked when the key comes and when a worker gets
+            it; whoever changes its answers names the keys that it won through a source.
     """
 
     context: Context
@@ -61,7 +74,11 @@ class Controller(Generic[R]):
     watches: Mapping[type[Resource] | Query[Any], Mapper] = field(default_factory=dict)
     sources: Sequence[Source] = ()
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    resync_seconds: float = RESYNC_SECONDS
+    on_error: Classify | None = None
+    shard: Callable[[ResourceKey], bool] | None = None
     queue: Waiting[ResourceKey] = field(init=False)
+    _informer: Informer[R] = field(init=False)
     _series: ControllerMetrics = field(init=False)
     _in_threads: bool = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
@@ -73,7 +90,7 @@ class Controller(Generic[R]):
         self.queue = Waiting(WorkQueue(), self.context.clock, self._series)
         self._in_threads = not _is_async(self.reconcile)
         cache = self.context.cache
-        informer = watch(cache, self.query)
+        self._informer = informer = watch(cache, self.query)
         informer.subscribe(self._changed)
         for owned in self.owns:
             watch(cache, owned).subscribe(mapped(self.name, owner_mapper(informer), self._add))
@@ -83,18 +100,22 @@ class Controller(Generic[R]):
     def start_sources(self) -> None:
         """Let the sources name keys from now on."""
         for source in self.sources:
-            source.start(self.queue.add)
+            source.start(self._add)
 
     async def run(self) -> None:
         """Work until `drain` is called and the calls under way have ended."""
-        guard = asyncio.create_task(self._report_stuck(), name=f"{self.name} guard")
+        beside = [
+            asyncio.create_task(self._report_stuck(), name=f"{self.name} guard"),
+            asyncio.create_task(self._resync(), name=f"{self.name} resync"),
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self.workers):
                     self._tasks.append(group.create_task(self._work(), name=f"{self.name} worker {number}"))
         finally:
-            guard.cancel()
-            await asyncio.wait([guard])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
     def drain(self) -> None:
         """Start no more calls."""
@@ -121,17 +142,32 @@ class Controller(Generic[R]):
                 self.context.log.error("reconcile is stuck", **_named(key), seconds=round(stuck[key], 1))
             self._reported = set(stuck)
 
-    def _add(self, key: ResourceKey, priority: int) -> None:
-        self.queue.add(key, priority=priority)
+    async def _resync(self) -> None:
+        while self.resync_seconds:
+            await asyncio.sleep(self.resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311  # spreads load
+            for number, item in enumerate(self._informer.snapshots(), 1):
+                self._offer(Change(item.key, item, item), LOW_PRIORITY)
+                if number % _RESYNC_BATCH == 0:
+                    await asyncio.sleep(0)
+
+    def _is_ours(self, key: ResourceKey) -> bool:
+        return self.shard is None or self.shard(key)
+
+    def _add(self, key: ResourceKey, priority: int = 0) -> None:
+        if self._is_ours(key):
+            self.queue.add(key, priority=priority)
 
     def _changed(self, change: Change[R]) -> None:
+        self._offer(change, LOW_PRIORITY if change.initial else 0)
+
+    def _offer(self, change: Change[R], priority: int) -> None:
         try:
             passes = all(predicate(change) for predicate in self.predicates)
         except Exception:  # foreign code; a reconcile too many does no harm, a lost change does
             self.context.log.exception("predicate failed, change passes", key=str(change.key))
             passes = True
         if passes:
-            self.queue.add(change.key, priority=LOW_PRIORITY if change.initial else 0)
+            self._add(change.key, priority)
 
     async def _work(self) -> None:
         while True:
@@ -145,10 +181,8 @@ class Controller(Generic[R]):
                 self.queue.done(key)
 
     async def _process(self, key: ResourceKey) -> None:
-        log = self.context.log.bind(**_named(key), reconcile_id=secrets.token_hex(4))
         start = self.context.clock.monotonic()
-        with self._series.active.track_inprogress():
-            result = await self._settle(replace(self.context, log=log, call=Call()), key)
+        result = await self._settle(self.context.of(key), key)
         self._series.seconds.observe(self.context.clock.monotonic() - start)
         self._series.results[result].inc()
         if result == "error":
@@ -156,29 +190,16 @@ class Controller(Generic[R]):
 
     async def _settle(self, ctx: Context, key: ResourceKey) -> Result:
         """Call the function, and see to what its outcome asks for."""
-        log = ctx.log
         try:
-            outcome = await self._call(ctx, key)
-        except TerminalError as error:
-            self.queue.forget(key)
-            self._series.terminal_errors.inc()
-            log.error("reconcile failed, waiting for a change", problem=str(error))  # noqa: TRY400  # its text says it
-        except Conflict as error:
-            # Routine: somebody wrote between our read and our write. The next call sees what they wrote.
-            log.info("object changed meanwhile, trying again", retry_seconds=self._again(key), problem=str(error))
-        except ApiError as error:
-            delay = self._again(key)
-            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error))  # noqa: TRY400  # as above
-        except Exception as error:  # foreign code: whatever it raises means back-off
-            if not isinstance(error, NeptuneError | OSError):
-                self._series.panics.inc()
-            log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=str(error))
+            outcome = await self._call(ctx, key) if self._is_ours(key) else None
+        except Exception as error:  # noqa: BLE001  # foreign code; what it raises is sorted and logged
+            self._failed(ctx.log, key, error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             # Not this worker was cancelled but something that the function awaited.
-            log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=repr(error))
+            ctx.log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=repr(error))
         else:
             self.queue.forget(key)
             if outcome is None:
@@ -186,6 +207,38 @@ class Controller(Generic[R]):
             self.queue.add_after(key, outcome.seconds, priority=outcome.priority)
             return "requeue_after"
         return "error"
+
+    def _failed(self, log: Any, key: ResourceKey, error: Exception) -> None:
+        """See to what an error asks for, and log it."""
+        verdict = error if isinstance(error, TerminalError) else self._classified(log, error)
+        if isinstance(verdict, TerminalError):
+            self.queue.forget(key)
+            self._series.terminal_errors.inc()
+            log.error("reconcile failed, waiting for a change", problem=str(verdict) or repr(error))
+            return
+        if verdict:
+            delay = verdict.seconds
+            self.queue.add_after(key, delay, priority=verdict.priority)
+        else:
+            delay = self._again(key)
+        if isinstance(error, Conflict):
+            # Routine: somebody wrote between our read and our write. The next call sees what they wrote.
+            log.info("object changed meanwhile, trying again", retry_seconds=delay, problem=str(error))
+        elif verdict or isinstance(error, ApiError):  # whose place is of no interest: its text says what is wrong
+            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error) or repr(error))
+        else:
+            if not isinstance(error, NeptuneError | OSError):
+                self._series.panics.inc()
+            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error), exc_info=error)
+
+    def _classified(self, log: Any, error: Exception) -> RequeueAfter | TerminalError | None:
+        if self.on_error is None:
+            return None
+        try:
+            return self.on_error(error)
+        except Exception:  # foreign code; the back-off is right for whatever nobody understands
+            log.exception("on_error failed, backing off", problem=str(error))
+            return None
 
     def _again(self, key: ResourceKey) -> float:
         return round(self.queue.add_failed(key), 3)
@@ -276,6 +329,14 @@ def _named(key: ResourceKey) -> dict[str, str]:
 def controller_name(query: Query[Any]) -> str:
     """Return the name of a controller that was given none: the kind's plural and group."""
     return describe(query.cls)
+
+
+def refuse_idle(name: str, reconcile: Reconcile, workers: int, timeout_seconds: float) -> None:
+    """Raise a TypeError or ValueError for a controller that could never do anything."""
+    if not callable(reconcile):
+        raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
+    if workers < 1 or timeout_seconds <= 0:
+        raise ValueError(f"controller {name}: {workers=} must be 1 or more, and {timeout_seconds=} more than 0")
 
 
 def _is_async(function: Reconcile) -> bool:

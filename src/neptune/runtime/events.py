@@ -19,11 +19,22 @@ from typing import Any, Literal
 
 from neptune.api.core import Event, EventSeries, ObjectReference
 from neptune.api.meta import ObjectMeta, Resource
+from neptune.api.unstructured import PartialObjectMetadata
 from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.runtime.client import Client
-from neptune.runtime.errors import AlreadyExists, ApiError, ApiUnreachable, NotFound, ServerError, TooManyRequests
+from neptune.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    ApiUnreachable,
+    DecodeError,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+)
 from neptune.runtime.metrics import Metrics
+from neptune.runtime.query import describe
+from neptune.runtime.watch import Snapshot
 
 #: maxQueuedEvents: series in memory, written or not.
 MAX_SERIES = 1000
@@ -265,6 +276,21 @@ class Events:
             uid=metadata.uid,
         )
         self._recorder.record(what)
+
+
+class Complaints:
+    """Makes objects that do not fit their type known: to people who describe them, and to Prometheus."""
+
+    def __init__(self, events: Events, metrics: Metrics) -> None:
+        self._events = events
+        self._metrics = metrics
+
+    def __call__(self, item: Snapshot[Any], error: DecodeError) -> None:
+        metadata = ObjectMeta(namespace=item.key.namespace, name=item.key.name, uid=item.uid)
+        self._metrics.undecodable.labels(describe(item.cls)).inc()
+        self._events.warning(
+            PartialObjectMetadata.of(item.cls)(metadata=metadata), "Undecodable", str(error), action="Decode"
+        )
 
 
 def _event(series: Series) -> Event:

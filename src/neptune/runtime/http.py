@@ -12,14 +12,18 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, Protocol, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakSet
 
 import aiohttp
+from yarl import URL
 
 from neptune import __version__
 from neptune.runtime.access import Access, load_access
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
+from neptune.runtime.serverwarnings import WarningLog
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -39,6 +43,30 @@ LOAD_SECONDS = 20.0
 JSON = "application/json"
 
 T = TypeVar("T")
+
+
+#: A stream on which nothing came for too long, or whose connection broke.
+Cause = Literal["silent", "cut"]
+
+
+class Observer(Protocol):
+    """Counts requests. `status` is 0 when there was no answer; `host` is the API server's `HOST:PORT`."""
+
+    def answered(self, method: str, status: int, host: str) -> None:
+        """One attempt is over, but for the body of its answer."""
+        ...
+
+    def repeated(self, method: str, status: int, host: str) -> None:
+        """That attempt was not the first one of its request."""
+        ...
+
+    def finished(self, method: str, host: str, seconds: float) -> None:
+        """A request took this long, with all its attempts and the body. Streams do not count."""
+        ...
+
+    def broke(self, cause: Cause) -> None:
+        """A stream ended in another way than by the server's or our own will."""
+        ...
 
 
 class ApiSession:
@@ -61,6 +89,10 @@ class ApiSession:
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._host = ""
+        self._warnings = WarningLog()
+        #: Who counts requests, from now on.
+        self.observers: list[Observer] = []
 
     async def connect(self) -> Access:
         """Load the configuration, once, and return it. Opens no connection.
@@ -98,11 +130,16 @@ class ApiSession:
             ApiError: the server refused, or did not answer.
         """
         headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
+        clock = asyncio.get_running_loop().time
+        start = clock()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._persist(method, path, params=params, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
+        finally:
+            for each in self.observers if self._host else ():
+                each.finished(method, self._host, clock() - start)
 
     @asynccontextmanager
     async def stream(
@@ -129,18 +166,25 @@ class ApiSession:
             response.close()
 
     async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
-        retries = MAX_RETRIES
+        repeats = 0
         while True:
             try:
                 async with self._in_flight, await self._answer(method, path, **arguments) as response:
+                    self._count_repeat(repeats, method, response.status)
                     return await response.read()
             except ApiError as refusal:
+                self._count_repeat(repeats, method, refusal.status)
                 again = refusal.status == 429 or refusal.status >= 500
-                if not again or refusal.retry_after is None or retries == 0:
+                if not again or refusal.retry_after is None or repeats == MAX_RETRIES:
                     raise
                 delay = refusal.retry_after
-            retries -= 1
+            repeats += 1
             await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
+
+    def _count_repeat(self, repeats: int, method: str, status: int) -> None:
+        if repeats:
+            for each in self.observers:
+                each.repeated(method, status, self._host)
 
     async def _answer(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
         """Return the answer if it is a success; raise it if not.
@@ -173,18 +217,31 @@ class ApiSession:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 headers={"User-Agent": f"neptune/{__version__}"},
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         headers = {**arguments.pop("headers", {}), **self._header}
-        return await self._session.request(
-            method,
-            access.url + path,
-            headers=headers,
-            ssl=access.tls,
-            server_hostname=access.server_hostname,
-            proxy=access.proxy,
-            allow_redirects=False,
-            **arguments,
-        )
+        query = _query(tuple((arguments.pop("params", None) or {}).items()))
+        # Encoded here: yarl takes 30 us to do it, and the same few parameters come again and again.
+        url = URL(f"{access.url}{quote(path)}{query}", encoded=True)
+        status = 0
+        try:
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                ssl=access.tls,
+                server_hostname=access.server_hostname,
+                proxy=access.proxy,
+                allow_redirects=False,
+                **arguments,
+            )
+            status = response.status
+        finally:
+            for each in self.observers:
+                each.answered(method, status, self._host)
+        if warnings := response.headers.getall("Warning", ()):
+            self._warnings.saw(warnings, f"{method} {path}")
+        return response
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         new = socket.socket(*address[:3])
@@ -220,16 +277,23 @@ class ApiSession:
                     if line:
                         yield line
         except TimeoutError as error:
+            self._count_break("silent")
             raise ApiUnreachable(
                 f"{self._url} sent nothing for {idle_seconds:.0f} s, not even a bookmark; "
                 "something on the way may have dropped the connection"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._count_break("cut")
             raise self._unreachable(error) from error
+
+    def _count_break(self, cause: Cause) -> None:
+        for each in self.observers:
+            each.broke(cause)
 
     async def _load_access(self) -> Access:
         loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)
         self._access = access = await self._in_time(loading)
+        self._host = urlsplit(access.url).netloc
         self._loaded_at = asyncio.get_running_loop().time()
         self._header_until = 0.0
         return access
@@ -277,6 +341,11 @@ class ApiSession:
         # aiohttp's own text has the address of an SSLContext in it.
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         return ApiUnreachable(f"{self._url} is unreachable: {str(cause) or type(cause).__name__}; {advice}")
+
+
+@lru_cache(maxsize=256)
+def _query(params: tuple[tuple[str, str], ...]) -> str:
+    return f"?{urlencode(params)}" if params else ""
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:

@@ -76,7 +76,11 @@ class LeaderElection:
 
     @property
     def key(self) -> ResourceKey:
-        """The namespace and name of the Lease."""
+        """The namespace and name of the Lease.
+
+        Raises:
+            SettingsError: there is no namespace, and this is no pod, whose own would be the default.
+        """
         namespace = self.namespace
         if not namespace and _SERVICE_NAMESPACE.exists():
             namespace = _SERVICE_NAMESPACE.read_text().strip()

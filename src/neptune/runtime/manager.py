@@ -16,9 +16,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from neptune.api.meta import R, Resource
+from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
@@ -27,29 +27,36 @@ from neptune.runtime.context import Context, Reconcile
 from neptune.runtime.controller import (
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WORKERS,
+    RESYNC_SECONDS,
+    Classify,
     Controller,
     as_query,
     controller_name,
     reconciling,
+    refuse_idle,
     watch,
 )
-from neptune.runtime.events import EventRecorder, Events
+from neptune.runtime.events import Complaints, EventRecorder, Events
 from neptune.runtime.finalizers import Finalizer
 from neptune.runtime.leader import LeaderElection, LeaderElector
+from neptune.runtime.loop import run as run_loop
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
+from neptune.runtime.parts import Parts
 from neptune.runtime.predicates import Test
-from neptune.runtime.query import Query
-from neptune.runtime.server import Check, ProbeServer
+from neptune.runtime.query import Query, describe
 from neptune.runtime.sources import Source
 from neptune.runtime.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from neptune.runtime.server import Check, ProbeServer
 
 #: Kubernetes kills a pod 30 s after it asked it to stop (terminationGracePeriodSeconds).
 STOP_SECONDS = 30.0
 #: For the last events, which are for people and hold nothing up.
 FLUSH_SECONDS = 2.0
 
-Use = Literal["reconciles", "owns", "watches", "finalizes"]
+Use = Literal["reconciles", "controls", "owns", "watches", "finalizes"]
 
 
 class Runnable(Protocol):
@@ -64,7 +71,7 @@ class Manager:
     """Runs controllers over one shared cache.
 
     Args:
-        client: what to talk through; by default one is made, and closed in the end.
+        client: what to talk through; by default one is made, and closed in the end. `run` closes a given one too.
         kubeconfig: for the client that is made; by default found as kubectl would, or in a pod.
         listen: `HOST:PORT` of `/livez`, `/readyz` and `/metrics`; empty for none.
         clock: the time, for tests.
@@ -73,7 +80,7 @@ class Manager:
             good; one takes over within 3 s of a stop, or when the lease of one that died lapses.
 
     Raises:
-        SettingsError: there is no namespace for the lease, or `listen` makes no sense.
+        SettingsError: `listen` makes no sense.
     """
 
     def __init__(
@@ -92,12 +99,15 @@ class Manager:
         #: What the controllers read. Declare further kinds and indexes here.
         self.cache = Cache(self.client, self._clock)
         self.metrics = Metrics()
+        self.client.measure(self.metrics.requests)
         #: Named conditions of `/readyz`; add your own.
-        self.ready: dict[str, Check] = {"caches": self.cache.has_synced}
-        self._probes = ProbeServer(listen, self.ready, self.metrics.registry) if listen else None
-        self._elector = (
-            LeaderElector(self.client, leader_election, self._clock, self.metrics) if leader_election else None
-        )
+        self.ready: dict[str, Check] = {"caches": self._caches_synced}
+        self._probes = self._probe_server(listen) if listen else None
+        #: The election that the replicas take part in, if any.
+        self.leader_election = leader_election
+        self._elector: LeaderElector | None = None
+        if leader_election:
+            self.metrics.election(leader_election.name)
         self._stop_seconds = stop_seconds
         #: What the controllers do with which objects, for whoever derives their rights.
         self.uses: list[tuple[Use, Query[Any]]] = []
@@ -106,6 +116,7 @@ class Manager:
         self._runnables: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
+        self._begun = False
         self._serving: asyncio.Task[None] | None = None
 
     def controller(  # noqa: PLR0913  # the library's one entry; all but the first two have a name at the call
@@ -120,20 +131,31 @@ class Manager:
         watches: Mapping[type[Resource] | Query[Any], Mapper] | None = None,
         sources: Sequence[Source] = (),
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        resync_seconds: float = RESYNC_SECONDS,
+        on_error: Classify | None = None,
+        shard: Callable[[ResourceKey], bool] | None = None,
     ) -> None:
         """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
 
-        The arguments are those of `Controller`. Two controllers of one kind share its cache and need a `name` each.
+        The arguments are those of `Controller`: `workers` keys are worked on at a time, `timeout_seconds` is the
+        deadline of a call, every object is looked at again each `resync_seconds`. Two controllers of one kind share
+        its cache and need a `name` each.
 
         Raises:
-            ValueError: there is a controller of that name.
+            ValueError: there is a controller of that name, `workers` is below 1, or `timeout_seconds` not above 0.
+            TypeError: `reconcile` cannot be called.
+            RuntimeError: the manager has started.
         """
         query = as_query(cls)
         name = name or controller_name(query)
+        self._refuse_once_begun(f"controller {name}")
+        refuse_idle(name, reconcile, workers, timeout_seconds)
         if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
         self.uses += [("reconciles", query), *(("owns", as_query(each)) for each in owns)]
+        if owns:
+            self.uses.append(("controls", query))
         self.uses += [("watches", as_query(each)) for each in watches]
         if isinstance(reconcile, Finalizer):
             self.uses.append(("finalizes", query))
@@ -151,13 +173,20 @@ class Manager:
             watches=watches,
             sources=sources,
             timeout_seconds=timeout_seconds,
+            resync_seconds=resync_seconds,
+            on_error=on_error,
+            shard=shard,
         )
 
     def add(self, runnable: Runnable | Callable[[], Awaitable[None]]) -> None:
         """Run an async function, or an object with `async run()`, from when the caches are synced until the stop.
 
         With leader election it runs on the leader alone, and from when that leads.
+
+        Raises:
+            RuntimeError: the manager has started.
         """
+        self._refuse_once_begun("a runnable")
         run = runnable if callable(runnable) else runnable.run
         self._runnables.append((getattr(runnable, "__qualname__", type(runnable).__qualname__), run))
 
@@ -165,11 +194,17 @@ class Manager:
         """Run until SIGTERM or SIGINT, in an event loop of its own. A second signal ends the process at once.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
             LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
-        asyncio.run(self._run())
+        run_loop(self._run())
+
+    def _probe_server(self, listen: str) -> ProbeServer:
+        # Here, because aiohttp's server takes 20 ms and 2 MB, and many programs serve no probes.
+        from neptune.runtime.server import ProbeServer  # noqa: PLC0415
+
+        return ProbeServer(listen, self.ready, self.metrics.registry)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -183,7 +218,10 @@ class Manager:
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, stop)
-        await self.serve()
+        try:
+            await self.serve()
+        finally:
+            await self.client.close()  # a given one too: it belongs to this loop, which ends
 
     async def start(self) -> None:
         """Start in the running loop and return once the workers work.
@@ -191,7 +229,7 @@ class Manager:
         That takes for as long as the server is away, or another replica leads.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
         """
         self._serving = asyncio.create_task(self.serve(), name="manager")
         started = asyncio.create_task(self._started.wait())
@@ -219,89 +257,76 @@ class Manager:
         """Start, run until `stop` is called or this is cancelled, and stop in order. Once a manager.
 
         Raises:
-            SettingsError: there is no usable kubeconfig.
+            SettingsError: there is no usable kubeconfig, or no namespace for the lease.
             LeadershipLost: another replica leads now or soon. All work was stopped.
+            RuntimeError: it was started before.
             Exception: whatever a runnable raised.
         """
-        loop = asyncio.get_running_loop()
-        recorder = EventRecorder(self.client, self._clock, self.metrics, loop)
+        self._refuse_once_begun("a second start")
+        self._begun = True
+        recorder = EventRecorder(self.client, self._clock, self.metrics, asyncio.get_running_loop())
+        self.cache.on_undecodable(Complaints(Events(recorder, "cache"), self.metrics))
         controllers: list[Controller[Any]] = []
-        parts: dict[str, list[asyncio.Task[None]]] = {
-            "caches": [],
-            "events": [],
-            "leader": [],
-            "runnables": [],
-            "workers": [],
-        }
+        parts = Parts()
         try:
+            if self.leader_election:
+                # Not before: `neptune rbac` imports, outside a pod, what leads in the namespace of its pod.
+                self._elector = LeaderElector(self.client, self.leader_election, self._clock, self.metrics)
             await self.client.connect()
             controllers += [plan(self._context(recorder, name)) for name, plan in self._plans.items()]
             self.ready["workers"] = lambda: _stuck(controllers) or True
             if self._probes:
                 await self._probes.start()
-            parts["caches"].append(loop.create_task(self.cache.run(), name="caches"))
-            parts["caches"].append(loop.create_task(Watchdog(reconciling).run(), name="watchdog"))
-            parts["events"].append(loop.create_task(recorder.run(), name="events"))
-            synced = loop.create_task(self.cache.wait_synced(), name="first lists")
-            if await self._first_of(synced, parts) and await self._lead(controllers, parts):
+            parts.start("caches", self.cache.run(), "caches")
+            parts.start("caches", Watchdog(reconciling).run(), "watchdog")
+            parts.start("events", recorder.run(), "events")
+            synced = await parts.first_of(self.cache.wait_synced(), self._stopping)
+            if synced and await self._lead(controllers, parts):
                 self._start_rest(controllers, parts)
                 self._log.info("started", controllers=[controller.name for controller in controllers])
                 self._started.set()
-                await self._first_of(None, parts)
+                await parts.first_of(None, self._stopping)
         finally:
             await self._stop(controllers, recorder, parts)
+
+    def _refuse_once_begun(self, what: str) -> None:
+        if self._begun:
+            raise RuntimeError(f"{what} comes too late: this manager has started, and is run once; make another one")
+
+    def _caches_synced(self) -> bool | str:
+        if self.cache.has_synced():
+            return True
+        late = {describe(query.cls) for _, query in self.uses if not self.cache.has_synced(query.cls)}
+        return f"no list yet of {', '.join(sorted(late))}" if late else False
 
     def _context(self, recorder: EventRecorder, name: str) -> Context:
         loop = asyncio.get_running_loop()
         return Context(self.client, self.cache, self._clock, self._log, loop, Events(recorder, name))
 
-    async def _lead(self, controllers: list[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> bool:
+    async def _lead(self, controllers: list[Controller[Any]], parts: Parts) -> bool:
         """Wait until this replica leads; tell whether it does, or is to stop."""
-        if self._elector is None:
+        elector = self._elector
+        if elector is None:
             return True
-        loop = asyncio.get_running_loop()
-        if not await self._first_of(loop.create_task(self._elector.acquire(), name="election"), parts):
+        if not await parts.first_of(elector.acquire(), self._stopping):
             return False
 
         def stop_work() -> None:
             self._stop_seconds = min(self._stop_seconds, elector.stop_seconds)
             for controller in controllers:
                 controller.abort()
-            for task in parts["runnables"]:
-                task.cancel()
+            parts.cancel("runnables")
 
-        elector = self._elector
-        parts["leader"].append(loop.create_task(elector.hold(stop_work), name="leader"))
+        parts.start("leader", elector.hold(stop_work), "leader")
         return True
 
-    def _start_rest(self, controllers: Iterable[Controller[Any]], parts: dict[str, list[asyncio.Task[None]]]) -> None:
-        loop = asyncio.get_running_loop()
+    def _start_rest(self, controllers: Iterable[Controller[Any]], parts: Parts) -> None:
         for name, run in self._runnables:
-            parts["runnables"].append(loop.create_task(_awaited(run), name=name))
+            parts.start("runnables", _awaited(run), name)
         for controller in controllers:
             controller.start_sources()
         for controller in controllers:
-            parts["workers"].append(loop.create_task(controller.run(), name=controller.name))
-
-    async def _first_of(self, awaited: asyncio.Task[None] | None, parts: dict[str, list[asyncio.Task[None]]]) -> bool:
-        """Wait for `awaited`, for the stop or for a part to fail; tell whether it was `awaited`."""
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            pending: set[asyncio.Task[Any]] = {task for tasks in parts.values() for task in tasks} | {stopping}
-            if awaited:
-                pending.add(awaited)
-            while stopping in pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if not task.cancelled():  # as runnables are when the leadership is lost
-                        task.result()
-                if awaited in done:
-                    return True
-            return False
-        finally:
-            stopping.cancel()
-            if awaited:
-                awaited.cancel()
+            parts.start("workers", controller.run(), controller.name)
 
     @property
     def term(self) -> int | None:
@@ -313,24 +338,20 @@ class Manager:
         """The port of the probes, which `listen` may leave to the system with 0; None when there are none."""
         return self._probes.port if self._probes else None
 
-    async def _stop(
-        self,
-        controllers: Iterable[Controller[Any]],
-        recorder: EventRecorder,
-        parts: dict[str, list[asyncio.Task[None]]],
-    ) -> None:
+    async def _stop(self, controllers: Iterable[Controller[Any]], recorder: EventRecorder, parts: Parts) -> None:
         deadline = asyncio.get_running_loop().time() + self._stop_seconds
         for controller in controllers:
             controller.drain()
-        await self._finish(parts["workers"], deadline, cancel=False)
-        for tasks in (parts["workers"], parts["runnables"], parts["leader"]):
-            await self._finish(tasks, deadline, cancel=True)
-        if self._elector and parts["caches"]:  # else nothing was begun
-            await self._release(self._elector, [*parts["workers"], *parts["runnables"]])
-        await self._finish(parts["events"], deadline, cancel=True)
-        if parts["events"]:
+        await parts.finish("workers", deadline, cancel=False)
+        await parts.finish("workers", deadline, cancel=True)
+        await parts.finish("runnables", deadline, cancel=True)
+        await parts.finish("leader", deadline, cancel=True)
+        if self._elector and parts.of("caches"):  # else nothing was begun
+            await self._release(self._elector, [*parts.of("workers"), *parts.of("runnables")])
+        await parts.finish("events", deadline, cancel=True)
+        if parts.of("events"):
             await recorder.flush(min(FLUSH_SECONDS, max(deadline - asyncio.get_running_loop().time(), 0.1)))
-        await self._finish(parts["caches"], deadline, cancel=True)
+        await parts.finish("caches", deadline, cancel=True)
         if self._probes:
             await self._probes.stop()
         if self._owns_client:
@@ -342,22 +363,6 @@ class Manager:
             await elector.release()
         else:
             self._log.warning("lease kept until it lapses, since some work does not stop")
-
-    async def _finish(self, tasks: list[asyncio.Task[None]], deadline: float, *, cancel: bool) -> None:
-        running = [task for task in tasks if not task.done()]
-        if not running:
-            return
-        if cancel:
-            for task in running:
-                task.cancel()
-        remaining = deadline - asyncio.get_running_loop().time()
-        # A moment even past the deadline: a cancelled task needs one to end.
-        ended, late = await asyncio.wait(running, timeout=max(remaining, 0.1))
-        for task in ended:
-            if not task.cancelled() and (error := task.exception()):
-                self._log.error("failed while stopping", part=task.get_name(), problem=str(error))
-        for task in late:
-            self._log.warning("does not stop in time", part=task.get_name(), cancelled=cancel)
 
 
 def _stuck(controllers: Iterable[Controller[Any]]) -> str:

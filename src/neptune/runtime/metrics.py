@@ -2,7 +2,8 @@
 
 Invariant: every series exists from the start, at 0, so that `rate()` is right from the first scrape on. One registry a
 manager: nothing is global. Neighbours: `queue` and `controller` count, `server` shows.
-Source of names, labels and buckets: controller-runtime, pkg/internal/controller/metrics and pkg/metrics/workqueue.go.
+Source of names, labels and buckets: controller-runtime, pkg/internal/controller/metrics and pkg/metrics/workqueue.go;
+for `rest_client_*`: k8s.io/component-base, metrics/prometheus/restclient.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ RECONCILE_BUCKETS = (
 )
 #: prometheus.ExponentialBuckets(10e-9, 10, 12) in pkg/metrics/workqueue.go.
 QUEUE_BUCKETS = tuple(1e-8 * 10**power for power in range(12))
+#: requestLatency in k8s.io/component-base/metrics/prometheus/restclient/metrics.go.
+REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
 class Queue(Protocol):
@@ -57,7 +60,6 @@ class Metrics:
             f"{prefix}reconcile_time_seconds", "Length of reconciles", buckets=RECONCILE_BUCKETS, **one
         )
         self.workers = Gauge(f"{prefix}max_concurrent_reconciles", "Workers of a controller", **one)
-        self.active = Gauge(f"{prefix}active_workers", "Workers that have a key now", **one)
         self.adds = Counter("workqueue_adds", "Keys added", **two)
         self.retries = Counter("workqueue_retries", "Keys added for later", **two)
         self.waits = Histogram("workqueue_queue_duration_seconds", "How long keys waited", buckets=QUEUE_BUCKETS, **two)
@@ -73,6 +75,11 @@ class Metrics:
         self.events_dropped = Counter(
             "neptune_events_dropped", "Events for want of room, or refused by the server", registry=self.registry
         )
+        self.undecodable = Counter(
+            "neptune_undecodable_objects", "Versions of objects that do not fit their type", ("resource",),
+            registry=self.registry,
+        )  # fmt: skip
+        self.requests = RequestMetrics(self.registry)
         self._queues: dict[str, tuple[Queue, Clock]] = {}
         self.registry.register(self)  # for the series that are computed at each scrape
 
@@ -96,6 +103,9 @@ class Metrics:
         longest = GaugeMetricFamily(
             "workqueue_longest_running_processor_seconds", "Age of the oldest work under way", labels=labels
         )
+        active = GaugeMetricFamily(
+            "controller_runtime_active_workers", "Workers that have a key now", labels=["controller"]
+        )
         for name, (queue, clock) in self._queues.items():
             tally = queue.depth()
             for priority in tally.keys() | {0}:
@@ -103,7 +113,8 @@ class Metrics:
             busy = queue.busy_seconds(clock.monotonic()).values()
             unfinished.add_metric([name, name], sum(busy))
             longest.add_metric([name, name], max(busy, default=0.0))
-        return iter((depth, unfinished, longest))
+            active.add_metric([name], len(busy))
+        return iter((depth, unfinished, longest, active))
 
 
 class ControllerMetrics:
@@ -122,9 +133,64 @@ class ControllerMetrics:
         self.panics = metrics.panics.labels(name)
         self.timeouts = metrics.timeouts.labels(name)
         self.seconds = metrics.seconds.labels(name)
-        self.active = metrics.active.labels(name)
         metrics.workers.labels(name).set(workers)
 
     def observe(self, queue: Queue, clock: Clock) -> None:
         """Read the controller's queue at each scrape."""
         self._metrics.observe(self._name, queue, clock)
+
+
+class RequestMetrics:
+    """The series of a client's requests, as client-go has them. An `Observer` of the client.
+
+    Its series come with the first request of their kind: which codes there are is the server's choice.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "rest_client_requests", "Requests, each attempt counted", ("code", "method", "host"), registry=registry
+        )
+        self._repeats = Counter(
+            "rest_client_request_retries", "Attempts after the first", ("code", "verb", "host"), registry=registry
+        )
+        self._seconds = Histogram(
+            "rest_client_request_duration_seconds",
+            "Length of requests, with all attempts; streams left out",
+            ("verb", "host"),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        breaks = Counter("neptune_watches_broken", "Watches that fell silent or broke", ("cause",), registry=registry)
+        self._breaks = {cause: breaks.labels(cause) for cause in ("silent", "cut")}
+        # `labels` costs more than counting does.
+        self._bound: dict[tuple[str, int, str], Counter] = {}
+        self._lengths: dict[tuple[str, str], Histogram] = {}
+
+    def answered(self, method: str, status: int, host: str) -> None:
+        """Count an attempt."""
+        key = (method, status, host)
+        series = self._bound.get(key)
+        if series is None:
+            series = self._bound[key] = self._requests.labels(_code(status), method, host)
+        series.inc()
+
+    def repeated(self, method: str, status: int, host: str) -> None:
+        """Count a further attempt."""
+        self._repeats.labels(_code(status), method, host).inc()
+
+    def finished(self, method: str, host: str, seconds: float) -> None:
+        """Take in the length of a request."""
+        key = (method, host)
+        series = self._lengths.get(key)
+        if series is None:
+            series = self._lengths[key] = self._seconds.labels(method, host)
+        series.observe(seconds)
+
+    def broke(self, cause: str) -> None:
+        """Count a watch that broke."""
+        self._breaks[cause].inc()
+
+
+def _code(status: int) -> str:
+    # client-go, rest/request.go, for a request without an answer.
+    return str(status) if status else "<error>"

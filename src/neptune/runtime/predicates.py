@@ -1,17 +1,21 @@
 """Which changes are worth a reconcile. A predicate is a function of a `Change`; these can be joined with `& | ~`.
 
->>> worth = GenerationChanged() | Predicate(lambda change: change.new is not None and change.new.version == "7")
+>>> worth = (GenerationChanged() | LabelsChanged()) & LabelSelector("tier in (gold, silver)")
 
 A plain function serves as well, where nothing is to be joined. Neighbours: `controller` asks before it adds a key.
-Rules: controller-runtime, pkg/predicate/predicate.go: creations and deletions always pass the first two.
+Rules: controller-runtime, pkg/predicate/predicate.go: creations and deletions pass all that compare two states, and so
+does an object that was made anew under its name between two looks, which comes as a change of one.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+from neptune.api import selectors
 from neptune.runtime.cache import Change
+from neptune.runtime.watch import Snapshot
 
 Test = Callable[[Change[Any]], bool]
 
@@ -43,15 +47,54 @@ class GenerationChanged(Predicate):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            lambda change: change.old is None or change.new is None or change.old.generation != change.new.generation
-        )
+        super().__init__(_differ(lambda item: item.generation))
 
 
 class ResourceVersionChanged(Predicate):
     """Anything in the object changed: a resync does not pass."""
 
     def __init__(self) -> None:
-        super().__init__(
-            lambda change: change.old is None or change.new is None or change.old.version != change.new.version
-        )
+        super().__init__(_differ(lambda item: item.version))
+
+
+class LabelsChanged(Predicate):
+    """The labels changed."""
+
+    def __init__(self) -> None:
+        super().__init__(_differ(lambda item: _words(item, "labels")))
+
+
+class AnnotationsChanged(Predicate):
+    """The annotations changed."""
+
+    def __init__(self) -> None:
+        super().__init__(_differ(lambda item: _words(item, "annotations")))
+
+
+class LabelSelector(Predicate):
+    """The object, as it is now or was last, has labels that the selector matches (kubectl's grammar).
+
+    For objects that must be in the cache anyway; where only some matter at all, `Query(cls, label_selector=...)` keeps
+    the others out of it.
+
+    Raises:
+        ValueError: the text is no selector.
+    """
+
+    def __init__(self, selector: str) -> None:
+        parsed = selectors.parse_labels(selector)
+        super().__init__(lambda change: selectors.matches(parsed, _words(change.new or change.old, "labels")))
+
+
+def _differ(part: Callable[[Snapshot[Any]], object]) -> Test:
+    """Return a test that lets a change pass when that part of the object is not what it was."""
+
+    def differs(change: Change[Any]) -> bool:
+        old, new = change.old, change.new
+        return old is None or new is None or part(old) != part(new) or old.uid != new.uid
+
+    return differs
+
+
+def _words(item: Snapshot[Any] | None, field: str) -> dict[str, str]:
+    return (json.loads(item.raw)["metadata"].get(field) or {}) if item else {}

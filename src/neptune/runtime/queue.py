@@ -44,7 +44,11 @@ class _Item:
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait for a worker, or for their time. `len()` counts both, not those that workers have."""
+    """Keys that wait for a worker, or for their time. `len()` counts both, not those that workers have.
+
+    `now` is in seconds of any clock that never goes back, the same one in all calls. Of two keys that are due the one
+    with the higher `priority` comes out first: 0 is that of a change, -100 that of the initial list.
+    """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311  # spreads retries, hides nothing
@@ -65,7 +69,7 @@ class WorkQueue(Generic[K]):
         return self.add_after(key, 0.0, now, priority=priority)
 
     def add_after(self, key: K, delay_seconds: float, now: float, *, priority: int = 0) -> bool:
-        """Let the key come out after the delay, sooner if it was to come out sooner anyway.
+        """Let the key come out in `delay_seconds` (below 0 is 0), sooner if it was to come out sooner anyway.
 
         Tell whether it was not waiting.
         """

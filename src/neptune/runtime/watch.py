@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic
@@ -62,14 +63,23 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[R]):
-    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10."""
+    """An object as the server sent it, without `managedFields`: about 1 KB, where a decoded one takes 4 to 10.
+
+    `version` is its resource version, `generation` that of its spec; 0 for kinds that have none.
+    Only what every change asks for stands beside the bytes: a field that is a string takes 100 bytes of each object.
+    """
 
     cls: type[R]
     key: ResourceKey
-    uid: str
     version: str
     generation: int
     raw: bytes
+
+    @property
+    def uid(self) -> str:
+        """The uid, read from the bytes in some 10 µs."""
+        uid: str = json.loads(self.raw)["metadata"].get("uid", "")
+        return uid
 
     def decode(self) -> R:
         """Return a private copy.
@@ -86,8 +96,8 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
     metadata.pop("managedFields", None)
     return Snapshot(
         cls=cls,
-        key=ResourceKey(metadata.get("namespace", ""), metadata["name"]),
-        uid=metadata.get("uid", ""),
+        # All objects of a namespace share its name.
+        key=ResourceKey(sys.intern(metadata.get("namespace", "")), metadata["name"]),
         version=metadata.get("resourceVersion", ""),
         generation=metadata.get("generation", 0),
         raw=json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode(),
@@ -167,9 +177,19 @@ class WatchCore:
         self.version = ""
         self.streams = True
         self.doubtful = False
+        self._wary = False
         self._backoff = backoff
         self._trouble: tuple[str, str] | None = None
         self._trouble_listing = False
+
+    def stream_failed(self) -> None:
+        """The server took no streaming list, and not because it knows none: a watch may fail as well."""
+        self._wary = True
+
+    def before_watch(self, now: float) -> float:
+        """Return how long to wait between a list and the watch after it: the back-off if streaming just failed."""
+        wary, self._wary = self._wary, False
+        return self._backoff.next(now) if wary else 0.0
 
     def listed(self, version: str) -> bool:
         """A list at `version` is complete; tell whether this ends a trouble that was reported.
@@ -264,6 +284,7 @@ class ListWatch(Generic[R]):
         else:
             objects, metadata = await self._client.collect(self._query, self._snapshot)
             self._listed(objects, metadata.resource_version)
+            await asyncio.sleep(self._core.before_watch(self._clock.monotonic()))
 
     async def _stream(self) -> None:
         """Take a streaming list and the watch after it; a server that cannot do it is asked once."""
@@ -274,6 +295,7 @@ class ListWatch(Generic[R]):
                 raise  # the list was whole; this is about the watch after it
             self._core.streams = False
             if not isinstance(error, BadRequest | Invalid):
+                self._core.stream_failed()
                 raise
 
     async def _watch(self, *, initial: bool = False) -> None:
@@ -291,21 +313,25 @@ class ListWatch(Generic[R]):
     async def _whole(self, events: AsyncIterator[WatchEvent]) -> tuple[list[Snapshot[R]], str]:
         """Return the objects that a streaming list begins with, and the version that they are at."""
         found: dict[ResourceKey, Snapshot[R]] = {}
-        while True:
-            try:
-                async with asyncio.timeout(INITIAL_IDLE_SECONDS):
-                    event = await anext(events)
-            except (TimeoutError, StopAsyncIteration) as error:
-                raise Unfinished("the streaming list stopped before its end, going on with a paged one") from error
-            if event.ends_initial:
-                return [*found.values()], event.version
-            if event.type == "BOOKMARK":
-                continue
-            item = self._snapshot(event.object)
-            if event.type == "DELETED":
-                found.pop(item.key, None)
-            else:
-                found[item.key] = item
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(INITIAL_IDLE_SECONDS) as limit:
+                async for event in events:
+                    # Once a tenth of the time, for a timer costs as much as a good part of an object.
+                    if (limit.when() or 0.0) < now() + INITIAL_IDLE_SECONDS * 0.9:
+                        limit.reschedule(now() + INITIAL_IDLE_SECONDS)
+                    if event.ends_initial:
+                        return [*found.values()], event.version
+                    if event.type == "BOOKMARK":
+                        continue
+                    item = self._snapshot(event.object)
+                    if event.type == "DELETED":
+                        found.pop(item.key, None)
+                    else:
+                        found[item.key] = item
+        except TimeoutError as error:
+            raise Unfinished from error
+        raise Unfinished
 
     def _listed(self, objects: list[Snapshot[R]], version: str) -> None:
         if self._core.listed(version):
@@ -335,6 +361,9 @@ class ListWatch(Generic[R]):
 
 class Unfinished(ApiUnreachable):
     """A streaming list that ended, or went silent, before it was whole."""
+
+    def __init__(self) -> None:
+        super().__init__("the streaming list stopped before its end, going on with a paged one")
 
 
 def problem(cls: type[Resource], error: Exception) -> str:

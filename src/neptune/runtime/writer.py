@@ -73,9 +73,10 @@ class Writer:
 
         Raises:
             Conflict: it changed since it was read.
+            TypeError: only the metadata is here (a PartialObjectMetadata).
         """
         refuse_partial(type(obj))
-        if not self._part(obj.merge_patch()):
+        if not self._changed(obj):
             return obj
         body = json.dumps({**_identity(obj), **self._part(obj.to_dict())}).encode()
         return await self._write("PUT", type(obj), obj.key, body, JSON)
@@ -89,7 +90,7 @@ class Writer:
         Raises:
             Conflict: it changed since it was read.
         """
-        patch = self._part(obj.merge_patch())
+        patch = self._changed(obj)
         if not patch:
             return obj
         if version := obj.metadata.resource_version:
@@ -128,8 +129,12 @@ class Writer:
             "PATCH", type(obj), obj.key, json.dumps(body).encode(), APPLY_PATCH, {"force": force_param}
         )
 
+    def _changed(self, obj: Resource) -> Json:
+        """Return what changed of this subresource since the object was read, as a merge patch."""
+        return obj.merge_patch()
+
     def _part(self, body: Json) -> Json:
-        """Return what of an object, or of a patch, belongs to this subresource."""
+        """Return what of an object belongs to this subresource."""
         return body
 
     async def _write(
@@ -169,6 +174,9 @@ class StatusWriter(Writer):
     """Writes the status subresource, and nothing else of the object."""
 
     _subresource = "/status"
+
+    def _changed(self, obj: Resource) -> Json:
+        return obj.status_patch()
 
     def _part(self, body: Json) -> Json:
         return {"status": body["status"]} if "status" in body else {}

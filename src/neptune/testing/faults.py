@@ -62,6 +62,11 @@ class WatchError:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """Accept the watch, and end it properly without an event: what some proxies make of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Reset the connection in the place of an answer."""
 
@@ -71,12 +76,12 @@ class Stall:
     """Take the request and never answer. The connection stays up until the client has had enough."""
 
 
-Fault = Refuse | WatchError | Cut | Stall
+Fault = Refuse | WatchError | End | Cut | Stall
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that came, with the loop's time in seconds; also when a fault answered it."""
+    """A request that came; also when a fault answered it. `at` is when, in seconds of the event loop's clock."""
 
     verb: Verb
     path: str
@@ -209,7 +214,8 @@ class FaultProxy:
         async with self._session.request(
             asked.method,
             access.url + asked.path_qs,
-            data=await asked.read(),
+            # No body is not an empty one: aiohttp would give that a type, which discovery answers with 415.
+            data=await asked.read() or None,
             headers=headers,
             ssl=access.tls,
             server_hostname=access.server_hostname,
@@ -248,6 +254,8 @@ async def _answer(asked: web.Request, fault: Fault) -> web.StreamResponse:
         case WatchError(status):
             event = {"type": "ERROR", "object": _status(status)}
             return web.Response(body=json.dumps(event).encode() + b"\n", content_type="application/json")
+        case End():
+            return web.Response(content_type="application/json")
         case Cut():
             if asked.transport:
                 asked.transport.abort()

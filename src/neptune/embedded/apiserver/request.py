@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-from neptune.embedded.apiserver import protobuf, selectors
+from neptune.api import selectors
+from neptune.embedded.apiserver import protobuf
 from neptune.embedded.apiserver.catalog import Catalog
 from neptune.embedded.apiserver.decode import Call
 from neptune.embedded.apiserver.objects import Object
@@ -56,7 +57,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: a JSON object that the reader must not modify, or plain text; `warnings` go into Warning headers."""
+    """An answer: a JSON object that the reader must not modify, or plain text.
+
+    `code` is the HTTP status; `warnings` go into Warning headers.
+    """
 
     code: int
     body: Object | str
@@ -105,12 +109,12 @@ def selection(request: Request, target: Target) -> Selection:
     Raises:
         StatusError: 400, a selector cannot be read.
     """
-    return Selection(
-        target.kind,
-        target.namespace,
-        selectors.parse_labels(request.query.get("labelSelector", "")),
-        selectors.parse_fields(request.query.get("fieldSelector", ""), target.kind.field_names()),
-    )
+    try:
+        labels = selectors.parse_labels(request.query.get("labelSelector", ""))
+        fields = selectors.parse_fields(request.query.get("fieldSelector", ""), target.kind.field_names())
+    except ValueError as error:
+        raise bad_request(str(error)) from error
+    return Selection(target.kind, target.namespace, labels, fields)
 
 
 def list_options(request: Request) -> ListOptions:

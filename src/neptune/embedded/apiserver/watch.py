@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from neptune.embedded.apiserver import selectors
+from neptune.api import selectors
+from neptune.api.selectors import Selector
 from neptune.embedded.apiserver.objects import Object
 from neptune.embedded.apiserver.resources import ResourceType
-from neptune.embedded.apiserver.selectors import Selector
 from neptune.embedded.apiserver.status import StatusError, bad_request, expired, too_large_resource_version
 from neptune.embedded.apiserver.store import Change, Compacted, Store
 

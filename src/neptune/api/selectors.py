@@ -1,4 +1,8 @@
-"""Label and field selectors of list and watch requests. Pure; the grammar is k8s.io/apimachinery `pkg/labels`."""
+"""Label and field selectors, as kubectl writes them: which objects are meant.
+
+Pure; the grammar is k8s.io/apimachinery `pkg/labels`. Neighbours: `runtime.predicates` asks it about changes, the
+embedded API server about lists and watches.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from neptune.embedded.apiserver.status import StatusError, bad_request
 
 Operator = Literal["in", "notin", "exists", "!", ">", "<"]
 
@@ -53,7 +55,7 @@ def parse_labels(text: str) -> Selector:
     """Read a label selector such as `app=a,tier in (x,y),!old`.
 
     Raises:
-        StatusError: 400, the text is no selector.
+        ValueError: the text is no selector.
     """
     return tuple(_requirement(part, text) for part in _split(text)) if text.strip() else ()
 
@@ -62,15 +64,15 @@ def parse_fields(text: str, supported: Mapping[str, Any] | frozenset[str]) -> Se
     """Read a field selector such as `metadata.name=a,spec.nodeName!=b`; `supported` names the fields allowed.
 
     Raises:
-        StatusError: 400, the text is no selector or names another field.
+        ValueError: the text is no selector or names another field.
     """
     found = []
     for part in filter(None, text.split(",")):
         match = _FIELD.fullmatch(part)
         if not match:
-            raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
+            raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
         if match["key"] not in supported:
-            raise bad_request(f"field label not supported: {match['key']}")
+            raise ValueError(f"field label not supported: {match['key']}")
         found.append(_equality(match["key"], match["op"], match["value"]))
     return tuple(found)
 
@@ -104,5 +106,5 @@ def _equality(key: str, operator: str, value: str) -> Requirement:
     return Requirement(key, "notin" if operator == "!=" else "in", frozenset({value}))
 
 
-def _unparsable(text: str) -> StatusError:
-    return bad_request(f"unable to parse requirement: {text!r} is not a label selector")
+def _unparsable(text: str) -> ValueError:
+    return ValueError(f"unable to parse requirement: {text!r} is not a label selector")
