@@ -38,6 +38,7 @@ BODIES: list[Body] = [
     Updated((an_object("u1"),), ("u2", "u3")),
     StatusUpdate((a_report("u1", 0), a_report("u2", None),)),
     StatusUpdate((StatusReport("u", 1, 2, 3, None, (ConditionReport("Ready", "True", "Counted", "3 samples"),)),)),
+    StatusUpdate((StatusReport("u", 1, 2, 3, None, (), "0123abcd"),)),
     StatusResult((Verdict("u1", 7, 4, 409, "is at generation 2"),)),
 ]  # fmt: skip
 HEADER = Header("edge0-1-2", 1_700_000_000_000, cloud_epoch=5, node_epoch=6, seq=7, code=503, reason="ask again")

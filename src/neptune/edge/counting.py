@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from neptune.edge.formats import Counter, find_format
+from neptune.edge.formats import Counter, format_name, load_format
 from neptune.edge.paths import open_file, resolve, stat_file
 from neptune.edge.problems import Problem, problem_of
 
@@ -76,18 +76,17 @@ class Look(NamedTuple):
     outcome: Problem | Checkpoint | Target
 
 
-def look(url: object, format_name: object, roots: Sequence[str], known: Checkpoint | None) -> Look:
+def look(url: object, format_: object, roots: Sequence[str], known: Checkpoint | None) -> Look:
     """Look at a dataset without reading its file: a problem, the checkpoint that still holds, or a file to count."""
     path = resolve(url, roots)
     if isinstance(path, Problem):
         return Look(None, path)
-    found = find_format(format_name)
-    if isinstance(found, Problem):
-        return Look(None, found)
+    name = format_name(format_)
+    if isinstance(name, Problem):
+        return Look(None, name)
     info = stat_file(path)
     if isinstance(info, Problem):
         return Look(path, info)
-    name = str(format_name).lower()
     if known is not None and known.file == FileId.of(info) and known.format == name:
         return Look(path, known)
     return Look(path, Target(path, name))
@@ -148,9 +147,9 @@ class FileCount:
         return Checkpoint(self._before, self.target.format, self._offset, state, samples, *ends)
 
     def _open(self) -> int | Problem:
-        make_counter = find_format(self.target.format)
-        if isinstance(make_counter, Problem):
-            return make_counter
+        format_ = load_format(self.target.format)
+        if isinstance(format_, Problem):
+            return format_
         fd = open_file(self.target.path)
         if isinstance(fd, Problem):
             return fd
@@ -158,9 +157,9 @@ class FileCount:
         known = self.known
         ends = _proved(fd, self._before, known) if known and known.format == self.target.format else None
         if known is None or ends is None:
-            self._counter = make_counter()
+            self._counter = format_.counter()
         else:
-            self._counter = make_counter(known.state)
+            self._counter = format_.counter(known.state)
             self._offset = known.offset
             self._head, self._tail = ends
         return fd

@@ -50,8 +50,9 @@ def show_node_offline(dataset: Dataset, now: datetime) -> None:
 def show_report(dataset: Dataset, report: StatusReport, update_time: datetime | None, now: datetime) -> None:
     """The node reported for this generation."""
     status = dataset.status
-    if report.number_of_samples != status.number_of_samples:
-        status.number_of_samples = report.number_of_samples
+    content = report.number_of_samples, report.fingerprint
+    if content != (status.number_of_samples, status.fingerprint):
+        status.number_of_samples, status.fingerprint = content
         status.revision = (status.revision or 0) + 1
     status.update_time = update_time
     status.observed_generation = report.observed_generation
