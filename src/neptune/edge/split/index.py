@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from neptune.edge.counting import FileId
-from neptune.edge.formats import Format
-from neptune.edge.formats.base import Span
+from neptune.edge.formats import Format, Span
 from neptune.errors import NeptuneError
 
 #: Bytes that have been looked at, and bytes in all.

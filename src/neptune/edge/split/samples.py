@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
-from neptune.edge.formats import FORMATS, Format, find_format
-from neptune.edge.formats.base import Span
+from neptune.edge.formats import Format, Span, known_formats, load_format
 from neptune.edge.paths import open_file
 from neptune.edge.problems import Problem
 from neptune.edge.split.index import IndexReader, Progress, bring_up_to_date, default_folder, index_path
@@ -38,7 +37,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
     name = Path(path)
     name = name.with_suffix("") if name.suffix in COMPRESSED else name
     ending = name.suffix.removeprefix(".").lower()
-    return ending if ending in FORMATS else "txt"
+    return ending if ending in known_formats() else "txt"
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -171,7 +170,7 @@ class Samples(Sequence[bytes]):
 
 def open_samples(
     path: str | os.PathLike[str],
-    format_name: str | None = None,
+    format: str | None = None,
     *,
     index_folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -180,7 +179,7 @@ def open_samples(
 
     Args:
         path: a plain file; compressed ones cannot be read at random.
-        format_name: how samples are told apart; by default what `format_of` says.
+        format: how samples are told apart; by default what `format_of` says.
         index_folder: where the index is kept, 16 bytes a sample; by default `$XDG_CACHE_HOME/neptune/samples`.
         progress: is told how many bytes have been looked at, and of how many.
 
@@ -192,8 +191,8 @@ def open_samples(
     real = os.path.realpath(path)
     if command := COMPRESSED.get(Path(path).suffix):
         raise SamplesUnreadable(f"{path} is compressed and has no random access: unpack it first, {command} {path}")
-    name = (format_name or format_of(path)).lower()
-    rules = find_format(name)
+    name = (format or format_of(path)).lower()
+    rules = load_format(name)
     if isinstance(rules, Problem):
         raise SettingsError(rules.message)
     data = _opened(real)

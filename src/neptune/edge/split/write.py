@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,21 +90,13 @@ def _file_name(name: str) -> str:
 
 
 def _write(path: Path, content: Iterator[bytes]) -> None:
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(fd, "wb", buffering=1024 * 1024) as file:
+        with draft.open("wb", buffering=1024 * 1024) as file:
             file.writelines(content)
             file.flush()
-            # As `open` would have made it: a temporary file is private.
-            os.fchmod(fd, 0o666 & ~_umask())
-            os.fsync(fd)
-        Path(name).replace(path)
+            os.fsync(file.fileno())
+        draft.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """Return the mask of this process; Linux tells it without changing it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
