@@ -21,6 +21,8 @@ from neptune.errors import NeptuneError, SettingsError
 COMMANDS = {
     "crds": "print the CustomResourceDefinitions, or write them to a folder",
     "rbac": "print the role that the controllers of a module need",
+    "count": "count the samples of files",
+    "split": "divide the samples of a file into parts",
     "demo": "run everything on this machine and show that the numbers follow the files",
 }
 
