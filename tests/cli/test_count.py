@@ -58,7 +58,7 @@ def test_an_unknown_format_is_bad_usage_and_lists_those_that_are_known(tmp_path:
 @pytest.mark.parametrize("command", [["count", "a.txt"], ["split", "a.txt", "--train", "1"]])
 def test_an_installation_without_extras_is_enough(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "a.txt").write_bytes(b"1\n2\n")
-    extras = ["aiohttp", "kubernetes", "numpy", "obstore", "prometheus_client", "pydantic", "rich", "yaml"]
+    extras = ["aiohttp", "kubernetes", "obstore", "prometheus_client", "pydantic", "rich", "yaml"]
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({extras!r}))\n")
     environ = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(

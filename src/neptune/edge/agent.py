@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 from neptune import __version__
 from neptune.clock import Clock, SystemClock
 from neptune.edge.monitor import Monitor
-from neptune.edge.results import Result
+from neptune.edge.problems import shown
+from neptune.edge.results import READY, Result
 from neptune.edge.schedule import News
+from neptune.edge.snapshot import DatasetSnapshot, Snapshot
 from neptune.edge.store import Saved, Store
 from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
-from neptune.protocol.messages import DesiredObject
+from neptune.protocol.messages import DesiredObject, StatusReport
 from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics, is_node_name
 from neptune.transport import Connected, Disconnected, Event, Message, Published, Received, Session, Transport
@@ -92,6 +95,26 @@ class Agent:
         self._poke = asyncio.Event()
         self._down_reason: str | None = None
         self._denied: set[str] = set()
+        #: Set once `run` serves: what is stored is loaded, and the broker is being called.
+        self.started = asyncio.Event()
+
+    def snapshot(self) -> Snapshot:
+        """Return what the agent is doing; only once it has `started`."""
+        link = self._link
+        synced = link.synced_at and datetime.fromtimestamp(link.synced_at / 1000, UTC)
+        return Snapshot(
+            node=self._settings.node,
+            connected=link.connection is not None,
+            reason=self._down_reason if link.connection is None else None,
+            last_sync=f"{synced:%Y-%m-%dT%H:%M:%SZ}" if synced else None,
+            outbox=len(link.outbox),
+            queue=self._waiting.qsize(),
+            datasets=tuple(
+                _snapshot_of(item, link.outbox.latest(uid))
+                for uid, item in link.desired.records.items()
+                if item.kind == COUNTED_KIND
+            ),
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then say goodbye and return.
@@ -114,6 +137,7 @@ class Agent:
             filters = self._link.topics.filters_of_node(self._settings.node)
             await self._transport.open(Session(filters, will=lambda n: self._link.will(n, self._timestamp())))
             self._log.info("agent started", objects=len(saved.objects), roots=list(self._settings.roots))
+            self.started.set()
             try:
                 await self._serve(stop)
             finally:
@@ -266,3 +290,12 @@ class Agent:
     def _timestamp(self) -> int:
         """Return the time of day in milliseconds."""
         return int(self._clock.now().timestamp() * 1000)
+
+
+def _snapshot_of(item: DesiredObject, report: StatusReport | None) -> DatasetSnapshot:
+    ready = next((each for each in report.conditions if each.type == READY), None) if report else None
+    url, format_ = (shown(str(item.spec.get(key, ""))) for key in ("url", "format"))
+    samples = report.number_of_samples if report else None
+    if ready is None:
+        return DatasetSnapshot(item.namespace, item.name, url, format_, samples, "Unknown", "Counting", "not looked at")
+    return DatasetSnapshot(item.namespace, item.name, url, format_, samples, ready.status, ready.reason, ready.message)

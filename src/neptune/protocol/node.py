@@ -81,6 +81,8 @@ class NodeLink:
     #: True from the first complete answer of a connection on.
     live: bool = False
     connection: int | None = None
+    #: When the cloud last told everything (a timestamp in milliseconds).
+    synced_at: int | None = None
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
     _sync: _Sync | None = None
@@ -220,6 +222,7 @@ class NodeLink:
             return []
         self._backoff.reset()
         self._asked_since = None
+        self.synced_at = timestamp
         self._warned.clear()
         self._sync = _Sync(at=now + RESYNC_SECONDS * self.rng.uniform(0.9, 1.1))
         if self._ask_again:

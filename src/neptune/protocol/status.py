@@ -42,6 +42,10 @@ class Outbox:
         self._latest[report.uid] = replace(report, seq=self._seq)
         self._enqueue(report.uid)
 
+    def latest(self, uid: str) -> StatusReport | None:
+        """Return the newest status of an object, confirmed or not."""
+        return self._latest.get(uid)
+
     def forget(self, uid: str) -> None:
         """Drop an object that is no longer this node's."""
         self._latest.pop(uid, None)
