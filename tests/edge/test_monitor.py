@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -167,7 +168,7 @@ async def test_a_spec_that_changes_ends_the_count_of_the_one_before(tmp_path: Pa
         await eventually(lambda: heard.reason() == "Counting")
         monitor.put(dataset(str(small), generation=2))
         await eventually(lambda: heard.samples() == 1)
-        await eventually(lambda: not _is_open(large))
+        await eventually(lambda: not _readers(large))
 
 
 async def test_stopping_in_the_middle_of_a_count_lets_go_of_the_file(tmp_path: Path) -> None:
@@ -175,8 +176,8 @@ async def test_stopping_in_the_middle_of_a_count_lets_go_of_the_file(tmp_path: P
     os.truncate(_touched(large), 2**36)
     async with monitoring(tmp_path) as (monitor, _heard):
         monitor.put(dataset(str(large)))
-        await eventually(lambda: _is_open(large))
-    assert not _is_open(large)
+        await eventually(lambda: bool(_readers(large)))
+    assert not _readers(large)
 
 
 async def test_a_file_that_is_written_all_the_time_ends_with_the_right_number(tmp_path: Path) -> None:
@@ -198,9 +199,22 @@ def _touched(path: Path) -> Path:
     return path
 
 
-def _is_open(path: Path) -> bool:
-    found: Callable[[Path], bool] = lambda fd: fd.is_symlink() and os.path.realpath(fd) == str(path)  # noqa: E731
-    return any(found(fd) for fd in Path("/proc/self/fd").iterdir())
+def _readers(path: Path) -> list[int]:
+    """Return the processes of this test that have the file open."""
+    return [pid for pid in (os.getpid(), *_children()) if path in _opened(pid)]
+
+
+def _children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _opened(pid: int) -> set[Path]:
+    found = set()
+    with contextlib.suppress(OSError):  # it ends meanwhile
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(fd.readlink())
+    return found
 
 
 async def test_an_error_that_nobody_thought_of_is_the_problem_of_its_own_dataset(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Whoever may create a Dataset chooses the url, so nothing is opened that lies outside the roots once symbolic links and
 `..` are resolved, and nothing that could block or act when opened (a FIFO, a device).
-Neighbours: `counting` opens what `resolve` returns; `problems` has the refusals.
+Neighbours: `sources` opens what `resolve` and `files_of` return; `problems` has the refusals.
 """
 
 from __future__ import annotations
@@ -135,7 +135,19 @@ def open_file(path: str) -> int | Problem:
     if isinstance(found, Problem):
         os.close(fd)
         return found
+    if not _is_at(fd, path):
+        os.close(fd)
+        return Problem(Reason.READ_FAILED, f"{shown(path)} was replaced while it was opened; trying again")
     return fd
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Tell whether a folder on the way became a link meanwhile: the kernel knows where an open file is (proc(5))."""
+    try:
+        where = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  # compared as text
+    except OSError:  # without /proc nobody can tell
+        return True
+    return where in (path, f"{path} (deleted)")
 
 
 def _regular(info: os.stat_result, path: str) -> os.stat_result | Problem:
