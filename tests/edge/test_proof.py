@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ DATA = bytes(range(251)) * 17_000  # 4 MB that do not repeat at any stride
 def prove(data: bytes, cuts: list[int], known: Proof | None = None, tail: bytes = b"") -> Proof:
     prover = Prover(known, tail)
     edges = [0, *sorted(cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         prover.feed(data[start:end])
     return prover.proof()
 

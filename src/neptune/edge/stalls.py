@@ -22,7 +22,7 @@ from neptune.edge.threads import StalledError, Threads
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: A call that takes longer hangs (seconds). Others wait so long once; a disk that wakes later than this is counted then.
+#: A call that takes longer hangs (seconds). Others wait so long once; a disk that wakes later is counted then.
 PATIENCE_SECONDS = 5.0
 #: How long a thread goes over paths before it shows that it still moves (seconds).
 _SLICE_SECONDS = 0.1
