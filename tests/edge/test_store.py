@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neptune.edge.counting import Checkpoint, FileId
+from neptune.edge.counting import Checkpoint
+from neptune.edge.looking import Content
 from neptune.edge.problems import Problem, Reason
+from neptune.edge.proof import Proof
 from neptune.edge.results import Result, counted, not_counted
+from neptune.edge.sources import FileId
 from neptune.edge.store import Saved, Store
 from neptune.errors import SettingsError
 from neptune.protocol.desired import Change
 from tests.edge.bench import dataset
 
-CHECKPOINT = Checkpoint(FileId(1, 2, 3, 4, 5), "txt", 3, (2, 0), 2, "aa", "bb")
-RESULT = Result(1, "/a", "txt", 2, "2026-01-02T03:04:05Z", counted(2), CHECKPOINT)
-FAILED = Result(2, "/a", "txt", None, None, not_counted(Problem(Reason.NOT_FOUND, "gone")), None)
+CONTENT = Content({"/a": Checkpoint(FileId(1, 2, 3, 4, 5), "txt", (2, 0), 2, Proof(3, 4, "aa", "bb"))})
+RESULT = Result(1, "/a", "txt", 2, "2026-01-02T03:04:05Z", "ff", counted(2), CONTENT)
+FAILED = Result(2, "/a", "txt", None, None, None, not_counted(Problem(Reason.NOT_FOUND, "gone")), None)
 
 
 def load(folder: Path) -> Saved:

@@ -1,33 +1,56 @@
 """Looks at the files of datasets, has them counted, and hands on what is new. The shell around `schedule`.
 
-Looks and counts run in threads, in short steps, so that the loop stays free; at most two files are read at a time.
-Neighbours: `watches` wakes it early, `counting` does the work, `agent` stores and reports the news.
+A stat of every file every few seconds is the truth; where inotify covers a file, every fifth time is enough, for what
+makes no event: a mapped file that is written, a mount that comes or goes, a server's file system. A full look follows
+only where a stat differs. Looks and small counts run in threads, large ones and packed files in processes.
+Neighbours: `looking` looks, `watches` wakes it early, `counting` and `children` count, `stalls` keeps what hangs apart,
+`agent` stores and reports the news.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from neptune.clock import Clock
-from neptune.edge.counting import Checkpoint, FileCount, Look, Target, look
+from neptune.edge.children import Children
+from neptune.edge.compression import is_compressed
+from neptune.edge.counting import Checkpoint, FileCount, Target
+from neptune.edge.formats import BUILT_IN
+from neptune.edge.looking import Content, Look, Stamps, Work, has_changed, look
 from neptune.edge.problems import Problem, unexpected
 from neptune.edge.results import Result
 from neptune.edge.schedule import News, Schedule, Ticket
-from neptune.edge.threads import in_thread
+from neptune.edge.stalls import PATIENCE_SECONDS, Stalls, hanging
+from neptune.edge.threads import StalledError, Threads
 from neptune.edge.watches import Watches
 from neptune.protocol.messages import DesiredObject
 
-#: Files that are read at a time: two keep a disk busy while a large one cannot hold up all the others.
+#: Small files that are read at a time.
 _READERS = 2
 #: How long a thread counts before it asks whether to go on (seconds).
 _STEP_SECONDS = 0.05
+#: More than this is counted by a process of its own (bytes): pure Python takes 40 ms for it, a new process 100.
+HEAVY_BYTES = 32 * 2**20
+#: Every so many polls a file is looked at whose changes inotify tells.
+_COVERED_ROUNDS = 5
+
+
+class _Seen(NamedTuple):
+    """What a poll compares. `stamps` is None where only a look can tell."""
+
+    path: str
+    stamps: Stamps | None
 
 
 class Monitor:
     """Watches over the datasets of a node.
 
-    `tell` is called in the event loop with everything that is new; it must not block.
+    `poll_seconds` is how often the files of each are looked at without any cause. `tell` is called in the event loop
+    with everything that is new; it must not block.
     """
 
     def __init__(
@@ -35,28 +58,40 @@ class Monitor:
         tell: Callable[[News], None],
     ) -> None:  # fmt: skip
         self._roots = tuple(roots)
+        self._poll_seconds = poll_seconds
         self._clock = clock
         self._tell = tell
-        self._schedule = Schedule(poll_seconds, interval_seconds)
+        self._schedule = Schedule(interval_seconds)
         self._poke = asyncio.Event()
         self._readers = asyncio.Semaphore(_READERS)
+        self._threads = Threads(PATIENCE_SECONDS)
+        self._stalls = Stalls(self._threads, self._wake_all)
+        self._children = Children()
         self._watches = Watches(self._wake, self._wake_all)
+        self._covered: dict[str, _Seen] = {}
+        self._uncovered: dict[str, _Seen] = {}
+        self._counts: dict[str, tuple[Ticket, asyncio.Task[None]]] = {}
 
     def put(self, item: DesiredObject, result: Result | None = None) -> None:
         """Take a new or changed dataset; `result` is what the disk has of it."""
         self._schedule.put(item, self._clock.monotonic(), result)
+        self._drop_count(item.uid)
         self._poke.set()
 
     def forget(self, uid: str) -> None:
         """Drop a dataset."""
         self._schedule.forget(uid)
+        self._drop_count(uid)
         self._watches.watch(uid, None)
+        self._covered.pop(uid, None)
+        self._uncovered.pop(uid, None)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watches.run(), name="watches")
+                group.create_task(self._poll(), name="poll")
                 while True:
                     await self._look(self._schedule.due(self._clock.monotonic()), group)
                     for news in self._schedule.tell(self._clock.monotonic()):
@@ -64,43 +99,104 @@ class Monitor:
                     await self._sleep()
         finally:
             self._watches.close()
+            self._threads.close()
+            await self._children.close()
+
+    async def _poll(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            number += 1
+            seen = list(self._uncovered.items())
+            if number % _COVERED_ROUNDS == 0:
+                seen += self._covered.items()
+            items = [(known.path, (uid, known.stamps)) for uid, known in seen]
+            for (uid, _), differs in await self._stalls.over(items, _differs):
+                if differs is not False:
+                    self._wake(uid)
 
     async def _look(self, tickets: list[Ticket], group: asyncio.TaskGroup) -> None:
         if not tickets:
             return
-        looks = await in_thread(_look_at, tickets, self._roots)
-        for ticket, found in zip(tickets, looks, strict=True):
+        items = [(_path_of(ticket), ticket) for ticket in tickets]
+        for ticket, found in await self._stalls.over(items, partial(_look_at, roots=self._roots)):
             if not self._schedule.is_current(ticket):
                 continue
-            self._watches.watch(ticket.uid, found.path)
-            if isinstance(found.outcome, Target):
+            looked, seconds = found or (Look(hanging(str(ticket.url))), 0.0)
+            self._remember(ticket, looked)
+            if isinstance(looked.outcome, Work):
                 self._schedule.begun(ticket, self._clock.monotonic())
-                group.create_task(self._count(ticket, found.outcome), name=f"count {ticket.uid}")
+                count = group.create_task(self._count(ticket, looked.outcome), name=f"count {ticket.uid}")
+                self._counts[ticket.uid] = ticket, count
             else:
-                self._finish(ticket, found.outcome)
+                self._finish(ticket, looked.outcome, seconds)
 
-    async def _count(self, ticket: Ticket, target: Target) -> None:
-        count = FileCount(target, ticket.known)
+    def _remember(self, ticket: Ticket, looked: Look) -> None:
+        is_covered = self._watches.watch(ticket.uid, looked.watch) and looked.is_plain and looked.stamps is not None
+        here, there = (self._covered, self._uncovered) if is_covered else (self._uncovered, self._covered)
+        here[ticket.uid] = _Seen(_path_of(ticket), looked.stamps)
+        there.pop(ticket.uid, None)
+
+    async def _count(self, ticket: Ticket, work: Work) -> None:
+        started, counted = self._clock.monotonic(), 0
+        files, outcome = dict(work.held), None
+        for target in work.targets:
+            progress = partial(self._progressed, ticket, counted, work.size)
+            outcome = await self._count_file(target, progress, is_heavy=_is_heavy(target, work))
+            if isinstance(outcome, Problem):
+                break
+            files[target.path] = outcome
+            counted += outcome.proof.size - (target.known.proof.size if target.known else 0)
+        self._counts.pop(ticket.uid, None)
+        seconds = self._clock.monotonic() - started
+        self._finish(ticket, outcome if isinstance(outcome, Problem) else Content(files), seconds)
+
+    async def _count_file(
+        self, target: Target, progress: Callable[[int, int], None], *, is_heavy: bool
+    ) -> Checkpoint | Problem:  # fmt: skip
         outcome = None
-        async with self._readers:
-            try:
-                while outcome is None and self._schedule.is_current(ticket):
-                    outcome = await in_thread(count.step, _STEP_SECONDS)
-                    self._schedule.progressed(ticket, *count.progress)
-            except Exception as error:  # noqa: BLE001  # as with a look
-                outcome = unexpected(error)
-            finally:
-                count.close()
-        if outcome is not None:
-            self._finish(ticket, outcome, count.seconds)
+        if not is_heavy:
+            async with self._readers:
+                outcome = await self._count_in_thread(target, progress)
+        return outcome or await self._children.count(target, progress)
 
-    def _finish(self, ticket: Ticket, outcome: Checkpoint | Problem, cost_seconds: float = 0.0) -> None:
+    async def _count_in_thread(
+        self, target: Target, progress: Callable[[int, int], None]
+    ) -> Checkpoint | Problem | None:  # fmt: skip
+        """Return None when there is too much to do: the file was not continued after all."""
+        count = FileCount(target)
+        try:
+            while (outcome := await self._threads.call(count.step, _STEP_SECONDS)) is None:
+                done, total = count.progress
+                progress(done, total)
+                if total - done > HEAVY_BYTES:
+                    return None
+        except StalledError as stall:
+            self._stalls.add(target.path, stall.ended)
+            return hanging(target.path)
+        except Exception as error:  # noqa: BLE001  # as with a look
+            return unexpected(error)
+        finally:
+            count.close()
+        return outcome
+
+    def _progressed(self, ticket: Ticket, before: int, size: int, done: int, total: int) -> None:
+        self._schedule.progressed(ticket, before + done, max(size, before + total))
+
+    def _finish(self, ticket: Ticket, outcome: Content | Problem, seconds: float) -> None:
         wall = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         now = self._clock.monotonic()
-        news = self._schedule.finished(ticket, outcome, now, wall, cost_seconds=cost_seconds)
+        news = self._schedule.finished(ticket, outcome, now, wall, cost_seconds=seconds)
         self._poke.set()
         if news is not None:
             self._tell(news)
+
+    def _drop_count(self, uid: str) -> None:
+        """End a count that nobody wants any more."""
+        ticket, task = self._counts.get(uid, (None, None))
+        if ticket is not None and task is not None and not self._schedule.is_current(ticket):
+            del self._counts[uid]
+            task.cancel()
 
     def _wake(self, uid: str) -> None:
         self._schedule.wake(uid, self._clock.monotonic())
@@ -121,12 +217,24 @@ class Monitor:
         self._poke.clear()
 
 
-def _look_at(tickets: Sequence[Ticket], roots: Sequence[str]) -> list[Look]:
-    return [_look_at_one(ticket, roots) for ticket in tickets]
+def _path_of(ticket: Ticket) -> str:
+    """Return the path that may hang, near enough: a url that names none is no trouble."""
+    return str(ticket.url).removeprefix("file://")
 
 
-def _look_at_one(ticket: Ticket, roots: Sequence[str]) -> Look:
+def _is_heavy(target: Target, work: Work) -> bool:
+    return work.size > HEAVY_BYTES or target.format not in BUILT_IN or is_compressed(target.path)
+
+
+def _differs(seen: tuple[str, Stamps | None]) -> bool:
+    return seen[1] is None or has_changed(seen[1])
+
+
+def _look_at(ticket: Ticket, roots: Sequence[str]) -> tuple[Look, float]:
+    """Look at a dataset, and tell how long that took (seconds)."""
+    started = time.monotonic()
     try:
-        return look(ticket.url, ticket.format, roots, ticket.known)
+        looked = look(ticket.url, ticket.format, roots, ticket.known)
     except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
-        return Look(None, unexpected(error))
+        looked = Look(unexpected(error))
+    return looked, time.monotonic() - started

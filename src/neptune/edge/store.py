@@ -26,7 +26,7 @@ from neptune.protocol.desired import Change
 from neptune.protocol.messages import DesiredObject
 
 #: Of the tables below; another one is not read.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FILE, _LOCK, _ASIDE = "node.db", "lock", ".aside"
 _TABLES = """
 CREATE TABLE node (epoch INTEGER NOT NULL);
@@ -171,7 +171,7 @@ class Store:
                 objects[item.uid] = item
                 if result is not None:
                     results[item.uid] = Result.from_json(json.loads(result))
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise _UnusableError(f"damaged: {error!r}") from error
         return Saved(epoch[0] if epoch else 0, objects, results)
 

@@ -45,16 +45,22 @@ class Watches:
         self._is_exhausted = False
         self._inotify = self._open()
 
-    def watch(self, uid: str, path: str | None) -> None:
-        """Watch for what happens to `path` on behalf of a dataset; None ends that. Cheap when nothing changed."""
+    def watch(self, uid: str, path: str | None) -> bool:
+        """Watch for what happens to `path` on behalf of a dataset; None ends that. Cheap when nothing changed.
+
+        With a slash at its end a path stands for whatever is in that folder. Returns whether events will tell.
+        """
         if self._paths.get(uid) != path:
             self._unwatch(uid)
             if path is not None:
                 self._paths[uid] = path
                 self._uids[os.path.split(path)].add(uid)
                 self._in_folder[os.path.split(path)[0]].add(uid)
-        if path is not None:
-            self._watch_folder(os.path.split(path)[0])
+        if path is None:
+            return False
+        folder = os.path.split(path)[0]
+        self._watch_folder(folder)
+        return folder in self._folders
 
     async def run(self) -> None:
         """Hand on events until cancelled."""
@@ -71,8 +77,9 @@ class Watches:
             if event.name is None:
                 self._on_folder(folder, event.watch, event.mask)
                 continue
-            for uid in self._uids.get((folder, str(event.name)), ()):
-                self._wake(uid)
+            for name in (str(event.name), ""):
+                for uid in self._uids.get((folder, name), ()):
+                    self._wake(uid)
 
     def close(self) -> None:
         """Give the watches back."""

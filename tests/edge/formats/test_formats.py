@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neptune.edge import formats
@@ -61,6 +61,8 @@ def test_iterating_goes_on_at_the_start_of_any_sample(format_: Format, parts: li
 def test_samples_that_are_written_out_are_the_same_samples(format_: Format, parts: list[bytes]) -> None:
     whole = b"".join(parts)
     spans = list(format_.samples([whole]))
+    # A CR at the end of a sample would become half of its ending.
+    assume(not any(whole[start:end].endswith(b"\r") for start, end in spans))
     header = whole[: spans[0].start] if spans and format_.has_header else b""
     written = header + b"".join(whole[start:end] + format_.ending for start, end in spans[:-1])
     assert count(format_, [written]).samples == len(spans[:-1])

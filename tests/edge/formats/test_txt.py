@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neptune.edge.formats import vector
 from neptune.edge.formats.lines import tally
 from neptune.edge.formats.txt import Txt
 
@@ -77,11 +78,9 @@ def test_random_lines_as_grep_counts_them(data: bytes) -> None:
 
 @given(lines.filter(lambda data: b"\n" in data))
 def test_numpy_and_pure_python_agree(data: bytes) -> None:
-    vector = pytest.importorskip("neptune.edge.formats.vector")
     assert vector.tally(data) == tally(data)
 
 
 def test_numpy_and_pure_python_agree_on_a_block_of_any_size() -> None:
-    vector = pytest.importorskip("neptune.edge.formats.vector")
     data = b"a\n\n\r\nbc\r\n" * 40_000
     assert vector.tally(data) == tally(data) == 79_999
