@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -24,6 +25,14 @@ def test_each_file_has_a_line_and_several_have_a_total(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split() for line in done.stdout.splitlines()] == [["2", "a.txt"], ["1", "b.csv"], ["3", "total"]]
     assert count(tmp_path, "a.txt").stdout.split() == ["2", "a.txt"]
+
+
+def test_a_folder_a_pattern_and_packed_files_count_as_the_agent_has_them(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.txt").write_bytes(b"1\n2\n")
+    (tmp_path / "logs" / "b.txt.gz").write_bytes(gzip.compress(b"3\n"))
+    done = count(tmp_path, "logs", "logs/*.txt", "logs/b.txt.gz")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "2", "1", "6"]
 
 
 def test_json_is_an_object_a_file(tmp_path: Path) -> None:

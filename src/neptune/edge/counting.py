@@ -10,6 +10,7 @@ Neighbours: `sources` opens, `compression` unpacks, `formats` counts, `proof` sa
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
@@ -65,6 +66,8 @@ class FileCount:
     """One pass over one file. Blocking: run `step` in a thread, one at a time. `close` may come at any moment."""
 
     target: Target
+    #: How the file is opened; objects at urls are opened by `remote`.
+    open_source: Callable[[str], Source | Problem] = FileSource.open
     #: Bytes that this pass has read.
     bytes_read: int = 0
     _source: Source | None = None
@@ -130,7 +133,7 @@ class FileCount:
             return format_
         if isinstance(make_decoder, Problem):
             return make_decoder
-        source = FileSource.open(self.target.path)
+        source = self.open_source(self.target.path)
         if isinstance(source, Problem):
             return source
         self._source, self._size, self._decoder = source, source.identity.size, make_decoder()

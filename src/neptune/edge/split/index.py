@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from neptune.edge.counting import FileId
 from neptune.edge.formats import Format, Span
+from neptune.edge.sources import FileId, racy_seconds
 from neptune.errors import NeptuneError
 
 #: Bytes that have been looked at, and bytes in all.
@@ -42,8 +42,6 @@ _BLOCK_BYTES = 64 * 1024
 _BATCH = 64 * 1024
 #: Bytes at either end of the data that prove it unchanged when it has grown.
 _PROOF_BYTES = 4096
-#: As in `counting`: a file that was changed that shortly before the look can change again and keep its stamps.
-_RACY_NS = 20_000_000
 
 
 class IndexFailed(NeptuneError):
@@ -136,9 +134,10 @@ class IndexReader:
 
 
 def _identity(fd: int) -> FileId:
-    now = time.time_ns()
+    """Return the identity of an open file once a change that it would not show is over."""
     file = FileId.of(os.fstat(fd))
-    return file._replace(ctime_ns=0) if abs(now - file.ctime_ns) < _RACY_NS else file
+    time.sleep(racy_seconds(file))
+    return file
 
 
 def _read_header(index: Path) -> Header | None:
