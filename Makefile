@@ -45,6 +45,8 @@ $(PEERS)/.installed: benchmarks/peers.txt
 bench: envtest $(PEERS)/.installed
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src/neptune
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.storm
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.counting
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks.agent_budget
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from neptune.clock import Clock
-from neptune.edge.children import Children
+from neptune.edge.children import PROCESSES, Children
 from neptune.edge.compression import is_compressed
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.formats import BUILT_IN
@@ -29,7 +29,7 @@ from neptune.edge.threads import StalledError, Threads
 from neptune.edge.watches import Watches
 from neptune.protocol.messages import DesiredObject
 
-#: Small files that are read at a time.
+#: Datasets with small files that are counted at a time: two keep a disk busy.
 _READERS = 2
 #: How long a thread counts before it asks whether to go on (seconds).
 _STEP_SECONDS = 0.05
@@ -37,6 +37,8 @@ _STEP_SECONDS = 0.05
 HEAVY_BYTES = 32 * 2**20
 #: Every so many polls a file is looked at whose changes inotify tells.
 _COVERED_ROUNDS = 5
+
+_Job = tuple[Ticket, Work]
 
 
 class _Seen(NamedTuple):
@@ -63,13 +65,14 @@ class Monitor:
         self._tell = tell
         self._schedule = Schedule(interval_seconds)
         self._poke = asyncio.Event()
-        self._readers = asyncio.Semaphore(_READERS)
         self._threads = Threads(PATIENCE_SECONDS)
         self._stalls = Stalls(self._threads, self._wake_all)
         self._children = Children()
         self._watches = Watches(self._wake, self._wake_all)
         self._covered: dict[str, _Seen] = {}
         self._uncovered: dict[str, _Seen] = {}
+        self._small: asyncio.Queue[_Job] = asyncio.Queue()
+        self._heavy: asyncio.Queue[_Job] = asyncio.Queue()
         self._counts: dict[str, tuple[Ticket, asyncio.Task[None]]] = {}
 
     def put(self, item: DesiredObject, result: Result | None = None) -> None:
@@ -92,8 +95,11 @@ class Monitor:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watches.run(), name="watches")
                 group.create_task(self._poll(), name="poll")
+                for queue, workers in ((self._small, _READERS), (self._heavy, PROCESSES)):
+                    for _ in range(workers):
+                        group.create_task(self._work(queue), name="count")
                 while True:
-                    await self._look(self._schedule.due(self._clock.monotonic()), group)
+                    await self._look(self._schedule.due(self._clock.monotonic()))
                     for news in self._schedule.tell(self._clock.monotonic()):
                         self._tell(news)
                     await self._sleep()
@@ -115,7 +121,7 @@ class Monitor:
                 if differs is not False:
                     self._wake(uid)
 
-    async def _look(self, tickets: list[Ticket], group: asyncio.TaskGroup) -> None:
+    async def _look(self, tickets: list[Ticket]) -> None:
         if not tickets:
             return
         items = [(_path_of(ticket), ticket) for ticket in tickets]
@@ -126,8 +132,8 @@ class Monitor:
             self._remember(ticket, looked)
             if isinstance(looked.outcome, Work):
                 self._schedule.begun(ticket, self._clock.monotonic())
-                count = group.create_task(self._count(ticket, looked.outcome), name=f"count {ticket.uid}")
-                self._counts[ticket.uid] = ticket, count
+                queue = self._heavy if _is_heavy(looked.outcome) else self._small
+                queue.put_nowait((ticket, looked.outcome))
             else:
                 self._finish(ticket, looked.outcome, seconds)
 
@@ -137,28 +143,39 @@ class Monitor:
         here[ticket.uid] = _Seen(_path_of(ticket), looked.stamps)
         there.pop(ticket.uid, None)
 
-    async def _count(self, ticket: Ticket, work: Work) -> None:
+    async def _work(self, queue: asyncio.Queue[_Job]) -> None:
+        """Count one dataset after the other."""
+        while True:
+            ticket, work = await queue.get()
+            if not self._schedule.is_current(ticket):
+                continue
+            count = asyncio.create_task(self._count(ticket, work, in_process=queue is self._heavy))
+            self._counts[ticket.uid] = ticket, count
+            try:
+                await asyncio.wait({count})
+            finally:
+                count.cancel()
+                await asyncio.wait({count})
+            if not count.cancelled():
+                count.result()
+
+    async def _count(self, ticket: Ticket, work: Work, *, in_process: bool) -> None:
         started, counted = self._clock.monotonic(), 0
-        files, outcome = dict(work.held), None
+        files, problem = dict(work.held), None
         for target in work.targets:
             progress = partial(self._progressed, ticket, counted, work.size)
-            outcome = await self._count_file(target, progress, is_heavy=_is_heavy(target, work))
+            counter = self._children.count if in_process else self._count_in_thread
+            outcome = await counter(target, progress)
+            if outcome is None:
+                self._heavy.put_nowait((ticket, work))
+                return
             if isinstance(outcome, Problem):
+                problem = outcome
                 break
             files[target.path] = outcome
             counted += outcome.proof.size - (target.known.proof.size if target.known else 0)
         self._counts.pop(ticket.uid, None)
-        seconds = self._clock.monotonic() - started
-        self._finish(ticket, outcome if isinstance(outcome, Problem) else Content(files), seconds)
-
-    async def _count_file(
-        self, target: Target, progress: Callable[[int, int], None], *, is_heavy: bool
-    ) -> Checkpoint | Problem:  # fmt: skip
-        outcome = None
-        if not is_heavy:
-            async with self._readers:
-                outcome = await self._count_in_thread(target, progress)
-        return outcome or await self._children.count(target, progress)
+        self._finish(ticket, problem or Content(files), self._clock.monotonic() - started)
 
     async def _count_in_thread(
         self, target: Target, progress: Callable[[int, int], None]
@@ -222,8 +239,9 @@ def _path_of(ticket: Ticket) -> str:
     return str(ticket.url).removeprefix("file://")
 
 
-def _is_heavy(target: Target, work: Work) -> bool:
-    return work.size > HEAVY_BYTES or target.format not in BUILT_IN or is_compressed(target.path)
+def _is_heavy(work: Work) -> bool:
+    packed = any(is_compressed(target.path) or target.format not in BUILT_IN for target in work.targets)
+    return packed or work.size > HEAVY_BYTES
 
 
 def _differs(seen: tuple[str, Stamps | None]) -> bool:
