@@ -38,7 +38,8 @@ class _Handler(BaseHTTPRequestHandler):
     web: Web
 
     def do_HEAD(self) -> None:
-        self._answer(200, self.web.content, body=False)
+        found = self.path == self.web.path
+        self._answer(200 if found else 404, self.web.content if found else b"", body=False)
 
     def do_GET(self) -> None:
         content, tag = self.web.content, self.web.tag

@@ -125,6 +125,7 @@ def _agent(values: Values) -> Agent:
         state_dir=Path(values["state-dir"]),
         roots=values["root"],
         poll_seconds=values["poll-seconds"],
+        url_seconds=values["url-seconds"],
         topic_prefix=values["topic-prefix"],
     )
     # One client id a node: a second agent of the same name takes the connection over, and both say so.

@@ -18,6 +18,7 @@ from neptune import __version__
 from neptune.clock import Clock, SystemClock
 from neptune.edge.monitor import Monitor
 from neptune.edge.problems import shown
+from neptune.edge.remote import is_remote
 from neptune.edge.results import READY, Result
 from neptune.edge.schedule import News
 from neptune.edge.snapshot import DatasetSnapshot, Snapshot
@@ -44,9 +45,9 @@ _STORE_RETRY_SECONDS = 30.0
 class AgentSettings:
     """What an agent has to know.
 
-    `node` is the name that `spec.nodeName` uses. `roots` are the directories below which data may be read.
-    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the time
-    between two numbers of a dataset that changes all the time.
+    `node` is the name that `spec.nodeName` uses. `roots` are the directories and the urls below which data may be read.
+    `poll_seconds` is how often each file is looked at without a hint, `url_seconds` how often the server of an object
+    is asked, `interval_seconds` the time between two numbers of a dataset that changes all the time.
 
     Raises:
         SettingsError: one of them cannot be used.
@@ -56,6 +57,7 @@ class AgentSettings:
     state_dir: Path
     roots: tuple[str, ...] = ("/var/lib/neptune/data",)
     poll_seconds: float = 2.0
+    url_seconds: float = 60.0
     interval_seconds: float = 1.0
     topic_prefix: str = DEFAULT_PREFIX
 
@@ -68,9 +70,9 @@ class AgentSettings:
         if not self.roots:
             raise SettingsError("no root is given: name a directory that holds data with --root")
         for root in self.roots:
-            if not root.startswith("/") or "\0" in root:
-                raise SettingsError(f"root {root!r} is not an absolute path")
-        if self.poll_seconds <= 0 or self.interval_seconds < 0:
+            if not (root.startswith("/") or is_remote(root)) or "\0" in root:
+                raise SettingsError(f"root {root!r} is not an absolute path, nor an http(s):// or s3:// url")
+        if self.poll_seconds <= 0 or self.url_seconds <= 0 or self.interval_seconds < 0:
             raise SettingsError("the poll and the report interval are times in seconds, above zero")
         Topics(self.topic_prefix)
 
@@ -129,6 +131,7 @@ class Agent:
             self._monitor = Monitor(
                 roots=self._settings.roots,
                 poll_seconds=self._settings.poll_seconds,
+                url_seconds=self._settings.url_seconds,
                 interval_seconds=self._settings.interval_seconds,
                 clock=self._clock,
                 tell=self._on_news,

@@ -114,6 +114,9 @@ class FileCount:
         source = self._source or self._open()
         if isinstance(source, Problem):
             return source
+        known = self.target.known
+        if known is not None and (known.file, known.format) == (source.identity, self.target.format):
+            return known
         while block := source.read(self._prover.size, min(BLOCK_BYTES, self._size - self._prover.size)):
             for data in self._decoder.feed(block):
                 self._counter.feed(data)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.problems import Problem, unexpected
+from neptune.edge.remote import RemoteSource, is_remote
+from neptune.edge.sources import FileSource
 
 #: How often progress is told (seconds).
 STEP_SECONDS = 0.25
@@ -41,7 +43,7 @@ def main() -> None:
 
 
 def _serve(target: Target) -> None:
-    count = FileCount(target)
+    count = FileCount(target, RemoteSource.open if is_remote(target.path) else FileSource.open)
     outcome: Checkpoint | Problem | None = None
     try:
         while outcome is None:

@@ -1,8 +1,10 @@
 """Looks at a dataset without reading its data: which files it has, and which of them have to be counted.
 
-A url names one file, a directory (its files, those in folders below left out), or a pattern with `*`, `?` or `[...]`
-(the files that match; a path that exists as it is written is no pattern). Names that begin with a dot do not count, as
-in a shell. The number of a dataset is the sum over its files, each of which is counted and continued by itself.
+An object at an `http(s)://` or `s3://` url is always work: only a counting process may ask its server what has changed.
+Any other url names one file, a directory (its files, those in folders below left out), or a pattern with `*`, `?` or
+`[...]` (the files that match; a path that exists as it is written is no pattern). Names that begin with a dot do not
+count, as in a shell. The number of a dataset is the sum over its files, each of which is counted and continued by
+itself.
 Neighbours: `paths` guards the roots, `counting` counts what is found here, `monitor` runs looks in a thread.
 """
 
@@ -22,6 +24,7 @@ from neptune.edge.counting import Checkpoint, Target
 from neptune.edge.formats import format_name
 from neptune.edge.paths import path_of, resolve, stat_file
 from neptune.edge.problems import Problem, Reason, problem_of, shown
+from neptune.edge.remote import is_remote
 from neptune.edge.sources import FileId, racy_seconds
 
 #: Files of one dataset. Each costs a stat a poll, and 1 KB of the agent's memory.
@@ -77,27 +80,41 @@ class Look(NamedTuple):
 
     `watch` is the path whose changes matter, with a slash at the end for all files in a folder; None when nothing says
     so. `stamps` is what `has_changed` compares; None when only another look can tell. `is_plain` says that no link
-    leads there, so that whatever happens to the data happens in the folder of `watch`.
+    leads there, so that whatever happens to the data happens in the folder of `watch`. `is_remote` says that asking
+    costs a process and a request.
     """
 
     outcome: Problem | Content | Work
     watch: str | None = None
     stamps: Stamps | None = None
     is_plain: bool = False
+    is_remote: bool = False
 
 
 def look(url: object, format_: object, roots: Sequence[str], known: Content | None) -> Look:
     """Look at a dataset: a problem, the content that still holds, or the files to count."""
-    path = path_of(url)
+    remote = isinstance(url, str) and is_remote(url)
+    path = str(url) if remote else path_of(url)
     if isinstance(path, Problem):
         return Look(path, stamps=())
     name = format_name(format_)
     if isinstance(name, Problem):
         return Look(name, stamps=())
+    if remote:
+        return _look_at_object(path, name, roots, known.files if known else {})
     real = resolve(path, roots)
     if isinstance(real, Problem):
         return Look(real)
     return _look_at_path(path, real, name, roots, known.files if known else {})
+
+
+def _look_at_object(url: str, name: str, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:
+    # No `..` and nothing like it: the library that asks the server refuses such names.
+    if not any(url.startswith(root.rstrip("/") + "/") for root in roots if is_remote(root)):
+        parent = url.rpartition("/")[0]
+        why = f"{shown(url)} is outside the agent's roots: start edge-agent with --root {shown(parent)}/"
+        return Look(Problem(Reason.OUTSIDE_ROOTS, why), stamps=())
+    return Look(Work((Target(url, name, files.get(url)),), {}, 0), is_remote=True)
 
 
 def _look_at_path(path: str, real: str, name: str, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:

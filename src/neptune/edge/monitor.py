@@ -1,5 +1,6 @@
 """Looks at the files of datasets, has them counted, and hands on what is new. The shell around `schedule`.
 
+The server of an object at a url is asked once a minute, by a counting process.
 A stat of every file every few seconds is the truth; where inotify covers a file, every fifth time is enough, for what
 makes no event: a mapped file that is written, a mount that comes or goes, a server's file system. A full look follows
 only where a stat differs. Looks and small counts run in threads, large ones and packed files in processes.
@@ -22,8 +23,9 @@ from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.formats import BUILT_IN
 from neptune.edge.looking import Content, Look, Stamps, Work, has_changed, look
 from neptune.edge.problems import Problem, unexpected
+from neptune.edge.remote import is_remote
 from neptune.edge.results import Result
-from neptune.edge.schedule import News, Schedule, Ticket
+from neptune.edge.schedule import TELL_AFTER_SECONDS, News, Schedule, Ticket
 from neptune.edge.stalls import PATIENCE_SECONDS, Stalls, hanging
 from neptune.edge.threads import StalledError, Threads
 from neptune.edge.watches import Watches
@@ -35,6 +37,8 @@ _READERS = 2
 _STEP_SECONDS = 0.05
 #: More than this is counted by a process of its own (bytes): pure Python takes 40 ms for it, a new process 100.
 HEAVY_BYTES = 32 * 2**20
+#: What a server may take to say that an object did not change, its retries included, before that looks like work.
+_ASKING_SECONDS = 30.0
 #: Every so many polls a file is looked at whose changes inotify tells.
 _COVERED_ROUNDS = 5
 
@@ -51,13 +55,14 @@ class _Seen(NamedTuple):
 class Monitor:
     """Watches over the datasets of a node.
 
-    `poll_seconds` is how often the files of each are looked at without any cause. `tell` is called in the event loop
+    `poll_seconds` is how often the files of each are looked at without any cause, `url_seconds` how often the server of
+    an object is asked. `tell` is called in the event loop
     with everything that is new; it must not block.
     """
 
     def __init__(
         self, *, roots: Sequence[str], poll_seconds: float, interval_seconds: float, clock: Clock,
-        tell: Callable[[News], None],
+        tell: Callable[[News], None], url_seconds: float = 60.0,
     ) -> None:  # fmt: skip
         self._roots = tuple(roots)
         self._poll_seconds = poll_seconds
@@ -71,6 +76,8 @@ class Monitor:
         self._watches = Watches(self._wake, self._wake_all)
         self._covered: dict[str, _Seen] = {}
         self._uncovered: dict[str, _Seen] = {}
+        self._remote: dict[str, _Seen] = {}
+        self._remote_rounds = max(1, round(url_seconds / poll_seconds))
         self._small: asyncio.Queue[_Job] = asyncio.Queue()
         self._heavy: asyncio.Queue[_Job] = asyncio.Queue()
         self._counts: dict[str, tuple[Ticket, asyncio.Task[None]]] = {}
@@ -86,8 +93,8 @@ class Monitor:
         self._schedule.forget(uid)
         self._drop_count(uid)
         self._watches.watch(uid, None)
-        self._covered.pop(uid, None)
-        self._uncovered.pop(uid, None)
+        for seen in (self._covered, self._uncovered, self._remote):
+            seen.pop(uid, None)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -116,6 +123,8 @@ class Monitor:
             seen = list(self._uncovered.items())
             if number % _COVERED_ROUNDS == 0:
                 seen += self._covered.items()
+            if number % self._remote_rounds == 0:
+                seen += self._remote.items()
             items = [(known.path, (uid, known.stamps)) for uid, known in seen]
             for (uid, _), differs in await self._stalls.over(items, _differs):
                 if differs is not False:
@@ -131,7 +140,8 @@ class Monitor:
             looked, seconds = found or (Look(hanging(str(ticket.url))), 0.0)
             self._remember(ticket, looked)
             if isinstance(looked.outcome, Work):
-                self._schedule.begun(ticket, self._clock.monotonic())
+                quiet_seconds = _ASKING_SECONDS if looked.is_remote and ticket.known else TELL_AFTER_SECONDS
+                self._schedule.begun(ticket, self._clock.monotonic(), quiet_seconds=quiet_seconds)
                 queue = self._heavy if _is_heavy(looked.outcome) else self._small
                 queue.put_nowait((ticket, looked.outcome))
             else:
@@ -139,9 +149,10 @@ class Monitor:
 
     def _remember(self, ticket: Ticket, looked: Look) -> None:
         is_covered = self._watches.watch(ticket.uid, looked.watch) and looked.is_plain and looked.stamps is not None
-        here, there = (self._covered, self._uncovered) if is_covered else (self._uncovered, self._covered)
+        for seen in (self._covered, self._uncovered, self._remote):
+            seen.pop(ticket.uid, None)
+        here = self._remote if looked.is_remote else self._covered if is_covered else self._uncovered
         here[ticket.uid] = _Seen(_path_of(ticket), looked.stamps)
-        there.pop(ticket.uid, None)
 
     async def _work(self, queue: asyncio.Queue[_Job]) -> None:
         """Count one dataset after the other."""
@@ -241,7 +252,8 @@ def _path_of(ticket: Ticket) -> str:
 
 def _is_heavy(work: Work) -> bool:
     packed = any(is_compressed(target.path) or target.format not in BUILT_IN for target in work.targets)
-    return packed or work.size > HEAVY_BYTES
+    remote = any(is_remote(target.path) for target in work.targets)
+    return packed or remote or work.size > HEAVY_BYTES
 
 
 def _differs(seen: tuple[str, Stamps | None]) -> bool:

@@ -5,8 +5,8 @@ Rules of RFC 9110: parts of an object belong together only under one strong enti
 request of a pass carries `If-Match`, and an object that changes meanwhile ends the pass. A pass may go on from an
 earlier one when the tag is strong and the old bytes are proved (see `proof`); an object with a weak tag, with none, or
 at a server without ranges is read from its beginning whenever it has changed.
-Without credentials requests are not signed, whatever this machine has to sign with: what a dataset may read is decided
-by the Secret that it names.
+Without credentials requests are not signed, whatever this machine has to sign with: its keys are not the dataset's.
+`AWS_ENDPOINT_URL` and `AWS_REGION` in the environment say where the S3 server is.
 Neighbours: `counting` reads; `sources` is the port.
 """
 
@@ -89,9 +89,7 @@ class RemoteSource:
         parts = urlsplit(url)
         # Never shown: such urls hold secrets.
         if "@" in parts.netloc or parts.query or parts.fragment:
-            return Problem(
-                Reason.BAD_URL, "a url with a user, '?' or '#' is not read: name a Secret in spec.credentialName"
-            )
+            return Problem(Reason.BAD_URL, "a url with a user, '?' or '#' is not read: it may hold a secret")
         path = unquote(parts.path.lstrip("/"))
         try:
             if not (parts.netloc and path):
@@ -213,12 +211,8 @@ def _problem_of(error: Exception, url: str, *, is_signed: bool) -> Problem:
         case FileNotFoundError():  # what the library raises, whatever its own NotFoundError
             return Problem(Reason.NOT_FOUND, f"{name} does not exist; it is counted when it appears")
         case exceptions.PermissionDeniedError() | exceptions.UnauthenticatedError():
-            remedy = "name a Secret with keys in spec.credentialName"
-            if is_signed:
-                remedy = "look at the keys in its Secret"
-            elif not url.lower().startswith("s3:"):
-                remedy = "http urls are read without credentials"
-            return Problem(Reason.PERMISSION_DENIED, f"the server does not let this node read {name}: {remedy}")
+            how = "with these credentials" if is_signed else "without credentials"
+            return Problem(Reason.PERMISSION_DENIED, f"the server does not let {name} be read {how}: change its policy")
         case exceptions.InvalidPathError() | ValueError():
             return Problem(Reason.BAD_URL, f"{name} is no url of an object: give s3://BUCKET/KEY or https://HOST/PATH")
     return Problem(Reason.READ_FAILED, f"{name} cannot be read: {_brief(error)}; trying again")

@@ -138,10 +138,10 @@ class Schedule:
         dataset = self._datasets.get(ticket.uid)
         return dataset is not None and dataset.ticket == ticket.number
 
-    def begun(self, ticket: Ticket, now: float) -> None:
-        """The file has to be counted, as soon as its turn comes."""
+    def begun(self, ticket: Ticket, now: float, *, quiet_seconds: float = TELL_AFTER_SECONDS) -> None:
+        """The file has to be counted, as soon as its turn comes; nothing is said of it for `quiet_seconds`."""
         if self.is_current(ticket):
-            self._runs[ticket.uid] = _Run(now + TELL_AFTER_SECONDS)
+            self._runs[ticket.uid] = _Run(now + quiet_seconds)
 
     def progressed(self, ticket: Ticket, done: int, total: int) -> None:
         """So many bytes are counted."""
