@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gzip
+import mmap
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -303,3 +304,15 @@ async def test_packed_files_and_plug_ins_are_counted_in_a_process(tmp_path: Path
         await eventually(lambda: heard.reason() == "Damaged")
         file.write_bytes(gzip.compress(b"h\n1\n"))
         await eventually(lambda: heard.samples() == 1)
+
+
+async def test_what_makes_no_event_is_found_by_the_poll(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"1\n2\n")
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+        async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
+            monitor.put(dataset(str(file)))
+            await eventually(lambda: heard.samples() == 2)
+            memory[0] = ord("\n")
+            memory.flush()
+            await eventually(lambda: heard.samples() == 1)
