@@ -185,6 +185,16 @@ def test_a_sparse_file_is_one_line_of_nul_bytes(file: Path) -> None:
     assert holes.samples == 3
 
 
+def test_a_sparse_file_that_grows_again_and_again_is_continued(file: Path) -> None:
+    file.touch()
+    os.truncate(file, 8 * 2**20)
+    checkpoint, _ = count(file)
+    for number in range(3):
+        append(file, b"\n" + b"x" * 1023)
+        checkpoint, bytes_read = count(file, checkpoint)
+        assert (checkpoint.samples, bytes_read) == (number + 2, 1024)
+
+
 def test_steps_can_be_as_short_as_one_block(file: Path) -> None:
     write(file, b"line\n" * 100_000)
     checkpoint, bytes_read = count(file, seconds=0.0)

@@ -43,7 +43,7 @@ class Source(Protocol):
     def identity(self) -> FileId: ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes, none only behind the end.
+        """Return `length` bytes, fewer only at the end.
 
         Raises:
             OSError: they cannot be read.
@@ -77,9 +77,9 @@ class FileSource:
         return cls(fd, file, info.st_blocks * _STAT_BLOCK_BYTES < info.st_size)
 
     def read(self, offset: int, length: int) -> bytes:
-        if self.is_sparse and (hole := min(length, self._hole(offset))):
-            return bytes(hole)
-        return os.pread(self.fd, length, offset)
+        hole = min(length, self._hole(offset)) if self.is_sparse else 0
+        data = os.pread(self.fd, length - hole, offset + hole) if hole < length else b""
+        return bytes(hole) + data if hole else data
 
     def close(self) -> None:
         os.close(self.fd)
