@@ -176,6 +176,23 @@ def test_a_sparse_file_is_one_line_of_nul_bytes(file: Path) -> None:
     file.touch()
     os.truncate(file, 8 * 2**20)
     assert count(file)[0].samples == 1
+    with file.open("r+b") as stream:
+        stream.seek(2 * 2**20)
+        stream.write(b"\na\n")
+    holes, _ = count(file)
+    file.write_bytes(file.read_bytes())
+    assert count(file)[0].proof == holes.proof
+    assert holes.samples == 3
+
+
+def test_a_sparse_file_that_grows_again_and_again_is_continued(file: Path) -> None:
+    file.touch()
+    os.truncate(file, 8 * 2**20)
+    checkpoint, _ = count(file)
+    for number in range(3):
+        append(file, b"\n" + b"x" * 1023)
+        checkpoint, bytes_read = count(file, checkpoint)
+        assert (checkpoint.samples, bytes_read) == (number + 2, 1024)
 
 
 def test_steps_can_be_as_short_as_one_block(file: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gzip
+import mmap
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from neptune.clock import SystemClock
 from neptune.edge.monitor import Monitor
 from neptune.edge.schedule import News
 from neptune.protocol.messages import StatusReport
-from tests.edge.bench import dataset, eventually
+from tests.edge.bench import counting_processes, dataset, eventually
 from tests.support.mounts import hung_mount
 
 NEVER = 3600.0
@@ -207,11 +208,7 @@ def _touched(path: Path) -> Path:
 
 def _readers(path: Path) -> list[int]:
     """Return the processes of this test that have the file open."""
-    return [pid for pid in (os.getpid(), *_children()) if path in _opened(pid)]
-
-
-def _children() -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    return [pid for pid in (os.getpid(), *counting_processes()) if path in _opened(pid)]
 
 
 def _opened(pid: int) -> set[Path]:
@@ -259,7 +256,7 @@ async def test_a_large_file_tells_its_progress_and_a_killed_count_is_tried_again
     async with monitoring(tmp_path) as (monitor, heard):
         monitor.put(dataset(str(large)))
         await eventually(lambda: heard.message().startswith("counting: 0 % of"))
-        (pid,) = _children()
+        (pid,) = counting_processes()
         os.truncate(large, 100)
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: heard.reason() == "CountingFailed" or heard.samples() == 1)
@@ -307,3 +304,15 @@ async def test_packed_files_and_plug_ins_are_counted_in_a_process(tmp_path: Path
         await eventually(lambda: heard.reason() == "Damaged")
         file.write_bytes(gzip.compress(b"h\n1\n"))
         await eventually(lambda: heard.samples() == 1)
+
+
+async def test_what_makes_no_event_is_found_by_the_poll(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"1\n2\n")
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+        async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
+            monitor.put(dataset(str(file)))
+            await eventually(lambda: heard.samples() == 2)
+            memory[0] = ord("\n")
+            memory.flush()
+            await eventually(lambda: heard.samples() == 1)

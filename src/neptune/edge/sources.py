@@ -5,6 +5,7 @@ Neighbours: `counting` reads; a source of another kind is one more class with th
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from neptune.edge.problems import Problem
 #: changed less than two ticks before the look can change again and keep its stamps ("racy git" is the same trouble).
 #: A file system of another machine has the clock of that machine, and there nobody can tell.
 _RACY_NS = 20_000_000
+#: The unit of st_blocks (inode(7)).
+_STAT_BLOCK_BYTES = 512
 
 
 class FileId(NamedTuple):
@@ -40,7 +43,7 @@ class Source(Protocol):
     def identity(self) -> FileId: ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes, none only behind the end.
+        """Return `length` bytes, fewer only at the end.
 
         Raises:
             OSError: they cannot be read.
@@ -52,10 +55,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A regular file on this node."""
+    """A regular file on this node. What was never written reads as zero bytes, and is not read."""
 
     fd: int
     identity: FileId
+    is_sparse: bool
 
     @classmethod
     def open(cls, path: str) -> Self | Problem:
@@ -67,15 +71,27 @@ class FileSource:
         fd = open_file(path)
         if isinstance(fd, Problem):
             return fd
-        file = FileId.of(os.fstat(fd))
+        info = os.fstat(fd)
+        file = FileId.of(info)
         time.sleep(racy_seconds(file))
-        return cls(fd, file)
+        return cls(fd, file, info.st_blocks * _STAT_BLOCK_BYTES < info.st_size)
 
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.fd, length, offset)
+        hole = min(length, self._hole(offset)) if self.is_sparse else 0
+        data = os.pread(self.fd, length - hole, offset + hole) if hole < length else b""
+        return bytes(hole) + data if hole else data
 
     def close(self) -> None:
         os.close(self.fd)
+
+    def _hole(self, offset: int) -> int:
+        """Return how many bytes from here to the next data, or to the end that the file had, were never written."""
+        try:
+            return os.lseek(self.fd, offset, os.SEEK_DATA) - offset
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data behind (lseek(2))
+                return max(0, self.identity.size - offset)
+            return 0
 
 
 def racy_seconds(file: FileId) -> float:
