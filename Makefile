@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The real parts that the tests run against: etcd, kube-apiserver and kubectl built once, mosquitto installed.
+# The real parts that the tests run against: etcd, kube-apiserver, kubectl and an S3 server built once, mosquitto installed.
 envtest: $(STAMP)
 	$(BIN)/python -m tests.support.prepare
 

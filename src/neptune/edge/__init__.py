@@ -9,7 +9,9 @@ From the outside in:
 - `counting`: one pass over one file, from a checkpoint where that is proved right.
 - `paths`: from a url to a file below the roots, or a `Problem`.
 - `formats`: how samples are told apart.
-- `results`, `problems`: the values that travel between these.
+- `remote`: objects at urls, for the counting processes only.
+- `split`: samples by number and in parts, for those who train on the data; the agent does not use it.
+- `results`, `problems`, `snapshot`: the values that travel between these.
 
 An edge node stays small: nothing here imports `neptune.api`, `neptune.runtime` or a library that they need.
 """
