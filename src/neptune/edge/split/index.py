@@ -151,10 +151,11 @@ def _read_header(index: Path) -> Header | None:
 
 
 def _only_grew(data: int, known: Header, now: FileId) -> bool:
-    return now[:2] == known.file[:2] and now.size > known.size and _ends(data, known.size) == (known.head, known.tail)
+    return now[:2] == known.file[:2] and now.size > known.size and ends_of(data, known.size) == (known.head, known.tail)
 
 
-def _ends(data: int, size: int) -> tuple[str, str]:
+def ends_of(data: int, size: int) -> tuple[str, str]:
+    """Return digests of both ends of the first `size` bytes of an open file."""
     length = min(_PROOF_BYTES, size)
     head, tail = os.pread(data, length, 0), os.pread(data, length, size - length)
     return hashlib.blake2b(head, digest_size=16).hexdigest(), hashlib.blake2b(tail, digest_size=16).hexdigest()
@@ -203,7 +204,7 @@ class _Build:
                 place += _write(fd, batch, place)
                 del batch[:]
         _write(fd, batch, place)
-        header = Header(self.format_name, self.now, self.now.size, samples, *_ends(self.data, self.now.size))
+        header = Header(self.format_name, self.now, self.now.size, samples, *ends_of(self.data, self.now.size))
         os.fdatasync(fd)
         os.pwrite(fd, header.pack(), 0)
         return header

@@ -1,8 +1,8 @@
 """The samples of a file as a lazy sequence, and its parts, slices and shards as such sequences.
 
 Invariant: a sequence is a snapshot. Its length and its samples are those of the file when it was opened; a file that
-grows meanwhile changes nothing, and one that was replaced or cut is an error, not other samples. Memory is constant,
-whatever the file's size: a sample costs one read of the index and one of the data.
+grows meanwhile changes nothing, and one that was replaced, rewritten or cut is an error, not other samples. Memory is
+constant, whatever the file's size: a sample costs one read of the index and one of the data.
 A sequence may be used from several threads, survives a fork, and can be pickled: the other process opens the files
 anew. That is what a PyTorch `DataLoader` asks of a map-style dataset.
 Neighbours: `index` finds the samples, `parts` draws them.
@@ -20,7 +20,7 @@ from typing import overload
 from neptune.edge.formats import Format, Span, known_formats, load_format
 from neptune.edge.paths import open_file
 from neptune.edge.problems import Problem
-from neptune.edge.split.index import IndexReader, Progress, bring_up_to_date, default_folder, index_path
+from neptune.edge.split.index import IndexReader, Progress, bring_up_to_date, default_folder, ends_of, index_path
 from neptune.edge.split.parts import Ratio, exact_ratios, positions
 from neptune.errors import NeptuneError, SettingsError
 
@@ -42,7 +42,10 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 @dataclass(slots=True, weakref_slot=True)
 class SampleFile:
-    """A file and its index, opened when first needed. `dev`, `inode` and `size` are those of the snapshot."""
+    """A file and its index, opened when first needed.
+
+    `dev`, `inode` and `size` are those of the snapshot, `ends` are digests of both ends of its bytes.
+    """
 
     path: str
     index: Path
@@ -51,11 +54,13 @@ class SampleFile:
     inode: int
     size: int
     samples: int
+    ends: tuple[str, str]
     _opened: tuple[int, IndexReader] | None = field(default=None, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Descriptors stay here: the other process opens the files itself.
-        return SampleFile, (self.path, self.index, self.rules, self.dev, self.inode, self.size, self.samples)
+        snapshot = self.dev, self.inode, self.size, self.samples, self.ends
+        return SampleFile, (self.path, self.index, self.rules, *snapshot)
 
     def span(self, number: int) -> Span:
         """Return where a sample is in the file."""
@@ -86,8 +91,9 @@ class SampleFile:
             data = _opened(self.path)
             weakref.finalize(self, os.close, data)
             info = os.fstat(data)
-            if (info.st_dev, info.st_ino) != (self.dev, self.inode) or info.st_size < self.size:
-                raise SamplesUnreadable(f"{self.path} was replaced or cut after it was opened: open it again")
+            is_same = (info.st_dev, info.st_ino) == (self.dev, self.inode) and info.st_size >= self.size
+            if not is_same or ends_of(data, self.size) != self.ends:
+                raise SamplesUnreadable(f"{self.path} was replaced or rewritten after it was opened: open it again")
             index = os.open(self.index, os.O_RDONLY | os.O_CLOEXEC)
             weakref.finalize(self, os.close, index)
             self._opened = data, IndexReader(index)
@@ -202,7 +208,9 @@ def open_samples(
         header = bring_up_to_date(index, data, name, rules, progress)
     finally:
         os.close(data)
-    file = SampleFile(real, index, rules, info.st_dev, info.st_ino, header.size, header.samples)
+    file = SampleFile(
+        real, index, rules, info.st_dev, info.st_ino, header.size, header.samples, (header.head, header.tail)
+    )
     return Samples(file, (range(header.samples),))
 
 
