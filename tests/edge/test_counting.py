@@ -177,6 +177,13 @@ def test_a_large_file_that_grew_is_continued(file: Path) -> None:
     assert again == count(file)[0]
 
 
+def test_a_state_that_the_format_does_not_know_is_no_state(file: Path) -> None:
+    write(file, LONG)
+    checkpoint, _ = count(file)
+    append(file, b"more\n")
+    assert count(file, checkpoint._replace(state=(1, 2, 3)))[0].samples == 200_001
+
+
 def test_a_line_longer_than_any_block_is_one_sample(file: Path) -> None:
     write(file, b"a\n" + b"x" * (3 * counting.BLOCK_BYTES) + b"\nb\n")
     assert count(file)[0].samples == 3
