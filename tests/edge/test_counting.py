@@ -16,6 +16,7 @@ from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.looking import Content, Work, look
 from neptune.edge.problems import Problem, Reason
 from neptune.edge.proof import WHOLE_BYTES
+from neptune.edge.sources import FileSource
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ def test_a_file_that_was_changed_this_moment_is_read_when_its_stamps_can_be_trus
         checkpoint, _ = count(file)
         file.write_bytes(b"a\n\n\n" if number % 2 else b"\n\n\n\n")
         assert isinstance(outcome_of(file, checkpoint), Work)
+
+
+def test_reading_waits_until_no_change_can_hide(file: Path) -> None:
+    # Also where the kernel's stamps are too fine for the test above to fail.
+    file.write_bytes(b"a\n")
+    source = FileSource.open(str(file))
+    assert not isinstance(source, Problem)
+    assert time.time_ns() - source.identity.ctime_ns >= 20_000_000
+    source.close()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +175,13 @@ def test_a_large_file_that_grew_is_continued(file: Path) -> None:
     again, bytes_read = count(file, checkpoint)
     assert (again.samples, bytes_read) == (200_001, 5)
     assert again == count(file)[0]
+
+
+def test_a_state_that_the_format_does_not_know_is_no_state(file: Path) -> None:
+    write(file, LONG)
+    checkpoint, _ = count(file)
+    append(file, b"more\n")
+    assert count(file, checkpoint._replace(state=(1, 2, 3)))[0].samples == 200_001
 
 
 def test_a_line_longer_than_any_block_is_one_sample(file: Path) -> None:

@@ -309,10 +309,12 @@ async def test_packed_files_and_plug_ins_are_counted_in_a_process(tmp_path: Path
 async def test_what_makes_no_event_is_found_by_the_poll(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(b"1\n2\n")
+    await asyncio.sleep(0.05)  # a file that has just been written is looked at once more
     with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
         async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
             monitor.put(dataset(str(file)))
             await eventually(lambda: heard.samples() == 2)
+            await asyncio.sleep(0.2)  # a watch that is new has the file looked at once more
             memory[0] = ord("\n")
             memory.flush()
             await eventually(lambda: heard.samples() == 1)

@@ -143,8 +143,11 @@ class FileCount:
         known = self.target.known
         tail = _tail_of_grown(source, known) if known and known.format == self.target.format else None
         if known is not None and tail is not None:
-            self._counter, self._prover = format_.counter(known.state), Prover(known.proof, tail)
-        else:
+            try:
+                self._counter, self._prover = format_.counter(known.state), Prover(known.proof, tail)
+            except ValueError:  # a release of the format that kept another state
+                tail = None
+        if tail is None:
             self._counter = format_.counter()
         return source
 

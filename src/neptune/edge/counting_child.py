@@ -17,7 +17,8 @@ from importlib import import_module
 from pathlib import Path
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
-from neptune.edge.problems import Problem, unexpected
+from neptune.edge.formats import BUILT_IN
+from neptune.edge.problems import Problem, Reason, shown, unexpected
 from neptune.edge.remote import RemoteSource, is_remote
 from neptune.edge.sources import FileSource
 
@@ -52,13 +53,18 @@ def _serve(target: Target) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001  # a plug-in may raise anything, and the next file must not suffer
-        outcome = unexpected(error)
+        outcome = unexpected(error) if target.format in BUILT_IN else _plug_in_failed(target, error)
     finally:
         count.close()
     if isinstance(outcome, Problem):
         _say("problem", (outcome.reason, outcome.message))
     else:
         _say("checkpoint", outcome.to_json())
+
+
+def _plug_in_failed(target: Target, error: Exception) -> Problem:
+    why = shown(f"{type(error).__name__}: {error}")
+    return Problem(Reason.COUNTING_FAILED, f"the plug-in for {target.format!r} failed: {why}; trying again")
 
 
 def _say(what: str, value: object) -> None:

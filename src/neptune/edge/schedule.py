@@ -26,10 +26,10 @@ TELL_AFTER_SECONDS, TELL_EVERY_SECONDS = 0.5, 5.0
 #: How many numbers of one dataset may follow each other at once before the interval holds them apart: a person who
 #: appends a line now and then never waits, a program that writes all the time is told once an interval.
 BURST = 5
-#: A count that failed is tried again after one second, two, four and so on (seconds). What is damaged stays so until it
-#: changes.
+#: A count that failed is tried again after one second, two, four and so on (seconds): memory comes back, and a server
+#: changes its mind about permissions without a trace. What is damaged stays so until it changes.
 _RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 300.0
-_RETRIED = (Reason.READ_FAILED, Reason.COUNTING_FAILED)
+_RETRIED = (Reason.READ_FAILED, Reason.COUNTING_FAILED, Reason.PERMISSION_DENIED)
 #: Each result is stored whole: a dataset of more files than this has its numbers that much further apart.
 _FILES_AN_INTERVAL = 1000
 
@@ -107,7 +107,7 @@ class Schedule:
             dataset.item = item
             if not is_same_source:
                 dataset.ticket = self._next_ticket()
-                dataset.looking = False
+                dataset.looking, dataset.failures = False, 0
                 self._runs.pop(item.uid, None)
         dataset.not_before = 0.0
         self._wake(item.uid, dataset, now)
