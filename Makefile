@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The real parts that the tests run against: etcd, kube-apiserver and kubectl built once, mosquitto installed.
+# The real parts that the tests run against: etcd, kube-apiserver, kubectl and an S3 server built once, mosquitto installed.
 envtest: $(STAMP)
 	$(BIN)/python -m tests.support.prepare
 
@@ -66,6 +66,8 @@ bench: envtest peers
 	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.failing_watch
 	$(BIN)/python -m benchmarks.link_bytes
+	$(BIN)/python -m benchmarks.counting
+	$(BIN)/python -m benchmarks.agent_budget
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -31,6 +31,7 @@ from tests.support.doors import (
 )
 from tests.support.kubectl import kubectl
 from tests.support.mosquitto import ANYBODY, Broker, Mosquitto
+from tests.support.s3 import NO_S3, S3Server, find_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,6 +171,16 @@ def start_mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
     yield start
     for broker in started:
         broker.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Give the session's S3 server, which checks signatures. It is shared: a test uses names of its own."""
+    executable = find_s3(os.environ)
+    if executable is None:
+        _missing(NO_S3)
+    with S3Server(executable, tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

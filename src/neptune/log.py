@@ -51,7 +51,8 @@ def configure(*, level: str = "info", stream: TextIO | None = None, json: bool |
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=out),
-        cache_logger_on_first_use=True,
+        # A program that is told to reload may configure another level.
+        cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(

@@ -28,6 +28,7 @@ from tests.edge.bench import (
     running_cloud,
     settings,
 )
+from tests.support.mounts import small_mount
 
 TOPICS = Topics()
 
@@ -240,6 +241,39 @@ async def test_many_datasets_arrive_at_once_and_are_all_reported(tmp_path: Path,
     async with running_cloud(memory(broker, "cloud"), TOPICS) as cloud, running_agent(memory(broker, NODE), config):
         await cloud.put(*items)
         await eventually(lambda: all(cloud.samples(f"u{number}") == number for number in range(600)))
+
+
+async def test_with_a_full_disk_it_goes_on_counting_and_reporting(
+    tmp_path: Path, file: Path, broker: BrokerCore
+) -> None:
+    config = settings(tmp_path)
+    config.state_dir.mkdir()
+    with small_mount(config.state_dir, kilobytes=128), capture_logs() as logs:
+        (config.state_dir / "filler").write_bytes(bytes(100 * 1024))
+        async with running_cloud(memory(broker, "cloud"), TOPICS) as cloud, running_agent(memory(broker, NODE), config):
+            await cloud.put(*(dataset(str(file), uid=f"u{number}") for number in range(200)))
+            await eventually(lambda: cloud.samples("u199") == 3)
+            with file.open("ab") as data:
+                data.write(b"\nfour\n")
+            await eventually(lambda: cloud.samples("u199") == 4)
+    assert [line["event"] for line in logs].count("state not stored") == 1
+
+
+async def test_a_state_that_is_damaged_is_rebuilt_from_the_cloud(
+    tmp_path: Path, file: Path, broker: BrokerCore
+) -> None:
+    config = settings(tmp_path)
+    async with running_cloud(memory(broker, "cloud"), TOPICS) as cloud:
+        async with running_agent(memory(broker, NODE), config):
+            await cloud.put(dataset(str(file)))
+            await eventually(lambda: cloud.samples() == 3)
+        (config.state_dir / "node.db").write_bytes(b"no database" * 1000)
+        file.write_bytes(b"1\n")
+        with capture_logs() as logs:
+            async with running_agent(memory(broker, NODE), config):
+                await eventually(lambda: cloud.samples() == 1)
+                await eventually(lambda: b'"samples": 1' in _disk(config.state_dir))
+    assert "state moved aside" in [line["event"] for line in logs]
 
 
 async def test_a_second_agent_on_the_same_state_is_refused(tmp_path: Path, broker: BrokerCore) -> None:

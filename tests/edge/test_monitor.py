@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gzip
+import mmap
 import os
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +21,8 @@ from neptune.edge.monitor import Monitor
 from neptune.edge.reader import DiskReader
 from neptune.edge.schedule import News
 from neptune.protocol.messages import StatusReport
-from tests.edge.bench import dataset, eventually
+from tests.edge.bench import counting_processes, dataset, eventually
+from tests.support.mounts import hung_mount
 
 NEVER = 3600.0
 
@@ -34,6 +39,9 @@ class Heard:
 
     def samples(self, uid: str = "u1") -> int | None:
         return next((r.number_of_samples for r in reversed(self.reports) if r.uid == uid), None)
+
+    def message(self, uid: str = "u1") -> str:
+        return next((r.conditions[0].message for r in reversed(self.reports) if r.uid == uid), "")
 
     def reason(self, uid: str = "u1") -> str:
         return next((r.conditions[0].reason for r in reversed(self.reports) if r.uid == uid), "")
@@ -168,7 +176,7 @@ async def test_a_spec_that_changes_ends_the_count_of_the_one_before(tmp_path: Pa
         await eventually(lambda: heard.reason() == "Counting")
         monitor.put(dataset(str(small), generation=2))
         await eventually(lambda: heard.samples() == 1)
-        await eventually(lambda: not _is_open(large))
+        await eventually(lambda: not _readers(large))
 
 
 async def test_stopping_in_the_middle_of_a_count_lets_go_of_the_file(tmp_path: Path) -> None:
@@ -176,8 +184,8 @@ async def test_stopping_in_the_middle_of_a_count_lets_go_of_the_file(tmp_path: P
     os.truncate(_touched(large), 2**36)
     async with monitoring(tmp_path) as (monitor, _heard):
         monitor.put(dataset(str(large)))
-        await eventually(lambda: _is_open(large))
-    assert not _is_open(large)
+        await eventually(lambda: bool(_readers(large)))
+    assert not _readers(large)
 
 
 async def test_a_file_that_is_written_all_the_time_ends_with_the_right_number(tmp_path: Path) -> None:
@@ -199,9 +207,18 @@ def _touched(path: Path) -> Path:
     return path
 
 
-def _is_open(path: Path) -> bool:
-    found: Callable[[Path], bool] = lambda fd: fd.is_symlink() and os.path.realpath(fd) == str(path)  # noqa: E731
-    return any(found(fd) for fd in Path("/proc/self/fd").iterdir())
+def _readers(path: Path) -> list[int]:
+    """Return the processes of this test that have the file open."""
+    return [pid for pid in (os.getpid(), *counting_processes()) if path in _opened(pid)]
+
+
+def _opened(pid: int) -> set[Path]:
+    found = set()
+    with contextlib.suppress(OSError):  # it ends meanwhile
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(fd.readlink())
+    return found
 
 
 async def test_an_error_that_nobody_thought_of_is_the_problem_of_its_own_dataset(tmp_path: Path) -> None:
@@ -209,3 +226,96 @@ async def test_an_error_that_nobody_thought_of_is_the_problem_of_its_own_dataset
         monitor.put(dataset(str(tmp_path / "a.txt")))
         await eventually(lambda: heard.reason() == "ReadFailed")
         assert "ValueError" in heard.reports[-1].conditions[0].message
+
+
+async def test_a_mount_that_hangs_holds_up_nobody_else_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.edge.monitor.PATIENCE_SECONDS", 0.3)
+    hung, good = tmp_path / "hung", tmp_path / "good"
+    hung.mkdir()
+    good.mkdir()
+    (good / "a").write_bytes(b"1\n")
+    (tmp_path / "link").symlink_to(good)  # not plain: the poll alone tells
+    async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
+        with hung_mount(hung):
+            for number in range(20):
+                monitor.put(dataset(f"{hung}/{number}", uid=f"h{number}"))
+            monitor.put(dataset(f"{tmp_path}/link/a", uid="good"))
+            await eventually(lambda: heard.samples("good") == 1)
+            await eventually(lambda: {heard.reason(f"h{number}") for number in range(20)} == {"ReadFailed"})
+            assert "does not answer" in heard.message("h7")
+            (good / "a").write_bytes(b"1\n2\n")
+            await eventually(lambda: heard.samples("good") == 2)
+        (hung / "7").write_bytes(b"1\n")
+        await eventually(lambda: heard.samples("h7") == 1)
+
+
+async def test_a_large_file_tells_its_progress_and_a_killed_count_is_tried_again(tmp_path: Path) -> None:
+    large = _touched(tmp_path / "large.txt")
+    os.truncate(large, 2**42)
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(large)))
+        await eventually(lambda: heard.message().startswith("counting: 0 % of"))
+        (pid,) = counting_processes()
+        os.truncate(large, 100)
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: heard.reason() == "CountingFailed" or heard.samples() == 1)
+        await eventually(lambda: heard.samples() == 1)
+
+
+async def test_many_datasets_in_one_folder_are_each_told_of_their_own_file(tmp_path: Path) -> None:
+    async with monitoring(tmp_path) as (monitor, heard):
+        for number in range(500):
+            monitor.put(dataset(f"{tmp_path}/{number}", uid=f"u{number}"))
+        await eventually(lambda: heard.reason("u499") == "NotFound")
+        for number in range(500):
+            (tmp_path / str(number)).write_bytes(b"x\n" * number)
+        await eventually(lambda: all(heard.samples(f"u{number}") == number for number in range(500)))
+
+
+async def test_files_of_a_folder_come_and_go_by_events_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(f"{folder}/"))
+        monitor.put(dataset(f"{tmp_path}/folder/*.txt", uid="u2"))
+        await eventually(lambda: heard.reason() == "NotFound")
+        folder.mkdir()
+        await eventually(lambda: heard.samples() == 0)
+        (folder / "a.txt").write_bytes(b"1\n")
+        await eventually(lambda: heard.samples() == 1)
+        (folder / "b").write_bytes(b"1\n2\n")
+        await eventually(lambda: heard.samples() == 3)
+        (folder / "a.txt").unlink()
+        await eventually(lambda: heard.samples() == 2)
+        folder.rename(tmp_path / "away")
+        await eventually(lambda: heard.reason() == "NotFound")
+
+
+async def test_packed_files_and_plug_ins_are_counted_in_a_process(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv.gz"
+    file.write_bytes(gzip.compress(b'h\n"1\n1"\n2\n'))
+    async with monitoring(tmp_path) as (monitor, heard):
+        monitor.put(dataset(str(file), format_="CSV"))
+        await eventually(lambda: heard.samples() == 2)
+        with file.open("ab") as stream:
+            stream.write(gzip.compress(b"3\n"))
+        await eventually(lambda: heard.samples() == 3)
+        file.write_bytes(gzip.compress(b"h\n1\n")[:-4])
+        await eventually(lambda: heard.reason() == "Damaged")
+        file.write_bytes(gzip.compress(b"h\n1\n"))
+        await eventually(lambda: heard.samples() == 1)
+
+
+async def test_what_makes_no_event_is_found_by_the_poll(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"1\n2\n")
+    await asyncio.sleep(0.05)  # a file that has just been written is looked at once more
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+        async with monitoring(tmp_path, poll_seconds=0.05) as (monitor, heard):
+            monitor.put(dataset(str(file)))
+            await eventually(lambda: heard.samples() == 2)
+            await asyncio.sleep(0.2)  # a watch that is new has the file looked at once more
+            memory[0] = ord("\n")
+            memory.flush()
+            await eventually(lambda: heard.samples() == 1)

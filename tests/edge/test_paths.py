@@ -10,6 +10,7 @@ import pytest
 
 from neptune.edge.paths import open_file, path_of, resolve, stat_file
 from neptune.edge.problems import Problem, Reason
+from tests.support.mounts import hung_mount
 
 
 @pytest.fixture
@@ -161,3 +162,27 @@ def test_a_path_longer_than_the_file_system_allows_is_a_bad_url(root: Path) -> N
     found = problem(stat_file(str(root / ("x" * 300))))
     assert found.reason is Reason.BAD_URL
     assert len(found.message) < 500
+
+
+def test_a_root_that_hangs_is_no_trouble_for_what_lies_below_another(tmp_path: Path) -> None:
+    hung, good = tmp_path / "hung", tmp_path / "good"
+    hung.mkdir()
+    (good / "sub").mkdir(parents=True)
+    (good / "sub" / "a").touch()
+    (good / "link").symlink_to("sub")
+    with hung_mount(hung):
+        found = resolve(f"{good}/link/a", [str(hung / "data"), str(good)])
+    assert found == f"{good}/sub/a"
+
+
+def test_a_folder_that_becomes_a_link_before_the_file_is_opened_leads_nowhere(tmp_path: Path) -> None:
+    folder = tmp_path / "root" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "a").touch()
+    path = resolve(f"{folder}/a", [str(tmp_path / "root")])
+    assert isinstance(path, str)
+    folder.rename(tmp_path / "outside")
+    folder.symlink_to(tmp_path / "outside")
+    found = open_file(path)
+    assert isinstance(found, Problem)
+    assert found.reason is Reason.READ_FAILED

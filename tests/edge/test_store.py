@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import signal
 import sqlite3
@@ -14,17 +15,21 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neptune.edge.counting import Checkpoint, FileId
+from neptune.edge.counting import Checkpoint
+from neptune.edge.looking import Content
 from neptune.edge.problems import Problem, Reason
+from neptune.edge.proof import Proof
 from neptune.edge.results import Result, counted, not_counted
+from neptune.edge.sources import FileId
 from neptune.edge.store import Saved, Store
 from neptune.errors import SettingsError
 from neptune.protocol.desired import Change
 from tests.edge.bench import dataset
+from tests.support.mounts import small_mount
 
-CHECKPOINT = Checkpoint(FileId(1, 2, 3, 4, 5), "txt", 3, (2, 0), 2, "aa", "bb")
-RESULT = Result(1, "/a", "txt", 2, "2026-01-02T03:04:05Z", counted(2), CHECKPOINT)
-FAILED = Result(2, "/a", "txt", None, None, not_counted(Problem(Reason.NOT_FOUND, "gone")), None)
+CONTENT = Content({"/a": Checkpoint(FileId(1, 2, 3, 4, 5), "txt", (2, 0), 2, Proof(3, 4, "aa", "bb"))})
+RESULT = Result(1, "/a", "txt", 2, "2026-01-02T03:04:05Z", "ff", counted(2), CONTENT)
+FAILED = Result(2, "/a", "txt", None, None, None, not_counted(Problem(Reason.NOT_FOUND, "gone")), None)
 
 
 def load(folder: Path) -> Saved:
@@ -126,6 +131,43 @@ def test_a_file_that_cannot_be_used_is_moved_aside(tmp_path: Path, spoil: object
     assert [line["event"] for line in logs] == ["state moved aside"]
     assert (tmp_path / "node.db.aside").read_bytes() == spoiled
     assert load(tmp_path).objects == {"u1": dataset("/b")}
+
+
+def test_a_file_that_is_damaged_under_a_running_agent_is_moved_aside_and_begun_anew(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.load()
+        store.next_epoch(77)
+        store.save(Change(stored=(dataset("/a"),)))
+        for file in tmp_path.glob("node.db*"):
+            file.write_bytes(os.urandom(file.stat().st_size))
+        with capture_logs() as logs:
+            store.save(Change(stored=(dataset("/b", uid="u2"),)))
+            assert store.is_behind
+            store.save()
+            assert not store.is_behind
+    assert [line["event"] for line in logs] == ["state not stored", "state moved aside", "state stored again"]
+    saved = load(tmp_path)
+    assert (saved.epoch, list(saved.objects)) == (77, ["u2"])
+
+
+def test_a_disk_that_is_really_full_is_made_good_when_there_is_room(tmp_path: Path) -> None:
+    with small_mount(tmp_path, kilobytes=512):
+        with capture_logs() as logs, Store(tmp_path) as store:
+            store.load()
+            store.save(Change(stored=(dataset("/a"),)))
+            filler = tmp_path / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
+                while True:
+                    stream.write(bytes(4096))
+            for number in range(50):
+                store.save(Change(stored=(dataset("/" + "x" * 3000, uid=f"u{number}"),)))
+            assert store.is_behind
+            filler.unlink()
+            store.save(results=[("u1", RESULT)])
+            assert not store.is_behind
+        assert [line["event"] for line in logs] == ["state not stored", "state stored again"]
+        saved = load(tmp_path)
+    assert (len(saved.objects), saved.results) == (50, {"u1": RESULT})
 
 
 WRITER = """

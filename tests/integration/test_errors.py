@@ -52,12 +52,12 @@ def test_an_unreadable_file_is_named_and_counted_when_it_may_be_read(world: Worl
     world.expect_samples("data", 1)
 
 
-def test_a_directory_is_refused_and_a_file_in_its_place_is_counted(running: World) -> None:
+def test_a_pipe_is_refused_and_a_file_in_its_place_is_counted(running: World) -> None:
     path = running.data / "thing"
-    path.mkdir()
+    os.mkfifo(path)
     running.apply("data", path, "edge0")
     running.expect_reason("data", "NotAFile")
-    path.rmdir()
+    path.unlink()
     running.write("thing", "1\n")
     running.expect_samples("data", 1)
 

@@ -1,8 +1,8 @@
 """`make envtest`: get the real parts that the tests run against, where this machine lacks them.
 
-Builds the control plane from Go modules and, as root on Debian, installs mosquitto. What cannot be had is
-named in one line; that is a failure only with NEPTUNE_REQUIRE_REAL=1, because `make test` skips what it
-cannot reach.
+Builds the control plane and an S3 server from Go modules and, as root on Debian, installs mosquitto. What cannot be
+had is named in one line; that is a failure only with NEPTUNE_REQUIRE_REAL=1, because `make test` skips what it cannot
+reach.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from neptune.testing.binaries import find_binaries
 from neptune.testing.gobuild import BuildError, build
 from tests.support.doors import NO_BROKER, find_mosquitto
+from tests.support.s3 import NO_S3, find_s3
 
 
 def prepare_control_plane() -> str | None:
@@ -36,8 +37,13 @@ def prepare_broker() -> str | None:
     return NO_BROKER if find_mosquitto(os.environ) is None else None
 
 
+def prepare_s3() -> str | None:
+    """Return what is missing, or None when the S3 server is there."""
+    return None if find_s3(os.environ) else NO_S3
+
+
 def main() -> int:
-    missing = [each for each in (prepare_control_plane(), prepare_broker()) if each is not None]
+    missing = [each for each in (prepare_control_plane(), prepare_broker(), prepare_s3()) if each is not None]
     for line in missing:
         sys.stderr.write(f"envtest: {line}\n")
     return 1 if missing and os.environ.get("NEPTUNE_REQUIRE_REAL") == "1" else 0

@@ -47,6 +47,9 @@ class Reason(StrEnum):
     BAD_URL = "BadUrl"
     READ_FAILED = "ReadFailed"
     TOO_LARGE = "TooLarge"
+    DAMAGED = "Damaged"
+    MISSING_LIBRARY = "MissingLibrary"
+    COUNTING_FAILED = "CountingFailed"
 
 
 class DatasetSpec(KubeModel):
@@ -55,7 +58,8 @@ class DatasetSpec(KubeModel):
     url: Annotated[
         str,
         Field(
-            description="Where the data is on the node: an absolute path, or file:// and an absolute path.",
+            description="Where the data is on the node: an absolute path, or file:// and an absolute path. A directory "
+            "or a pattern (*, ?, [...]) stands for the files in it. Files may be compressed (.gz, .zst).",
             min_length=1,
             max_length=4096,
         ),
@@ -63,7 +67,8 @@ class DatasetSpec(KubeModel):
     format: Annotated[
         str,
         Field(
-            description="How samples are told apart. txt: one nonempty line is one sample.",
+            description="How samples are told apart. txt: one nonempty line is one sample. csv: one record after "
+            "the header (RFC 4180). jsonl: one line that is not blank. Others by plug-ins on the node.",
             min_length=1,
             max_length=63,
         ),
@@ -100,9 +105,18 @@ class DatasetStatus(KubeModel):
     observed_generation: Annotated[
         int | None, Field(description="The metadata.generation that the status was reported for.", ge=0)
     ] = None
-    revision: Annotated[int | None, Field(description="Grows by one whenever the number of samples changes.", ge=0)] = (
-        None
-    )
+    revision: Annotated[
+        int | None,
+        Field(description="Grows by one whenever the number of samples or the fingerprint changes.", ge=0),
+    ] = None
+    fingerprint: Annotated[
+        str | None,
+        Field(
+            description="Names the content that was counted: the same for the same content, on any node. "
+            "Taken from the size and from blocks spread over the data.",
+            max_length=64,
+        ),
+    ] = None
 
 
 class Dataset(Resource):

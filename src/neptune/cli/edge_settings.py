@@ -12,9 +12,10 @@ SETTINGS = (
     Setting("internal-port", "port of the internal broker on 127.0.0.1", 1884, whole(1, 65535), "PORT"),
     Setting("local-topics", "whether they may ask: on, off, or auto: not on an external broker alone", "auto",
             one_of("auto", "on", "off"), "WHEN"),
-    Setting("root", "folder that datasets may lie in; may be given several times", ("/var/lib/neptune/data",),
+    Setting("root", "folder or url that datasets may lie in; may be given several times", ("/var/lib/neptune/data",),
             metavar="DIR", repeated=True),
     Setting("state-dir", "folder for what the agent has to remember", "/var/lib/neptune/state", metavar="DIR"),
     Setting("poll-seconds", "how often files are looked at, whatever inotify says", 2.0, seconds, "SECONDS"),
+    Setting("url-seconds", "how often servers of http(s):// and s3:// datasets are asked", 60.0, seconds, "SECONDS"),
     *LOGGING,
 )  # fmt: skip

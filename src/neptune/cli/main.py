@@ -50,9 +50,14 @@ def _run(program: Program, serve: Serve, argv: list[str]) -> int:
     if only_show:
         print(values.table())
         return DONE
+    configure_log(values)
+    return asyncio.run(_until_stopped(values, serve))
+
+
+def configure_log(values: Values) -> None:
+    """Send the log where the settings say, from their level on; may be called again."""
     chosen = {"auto": None, "json": True, "console": False}[values["log-format"]]
     log.configure(level=values["log-level"], json=chosen)
-    return asyncio.run(_until_stopped(values, serve))
 
 
 async def _until_stopped(values: Values, serve: Serve) -> int:

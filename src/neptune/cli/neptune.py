@@ -23,6 +23,8 @@ COMMANDS = {
     "crds": "print the CustomResourceDefinitions, or write them to a folder",
     "rbac": "print the role that the controllers of a module need",
     "certs": "make a certificate authority, and certificates for the broker, nodes and the cloud controller",
+    "count": "count the samples of files",
+    "split": "divide the samples of a file into parts",
     "demo": "run everything on this machine and show that the numbers follow the files",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -17,9 +18,12 @@ from typing import Protocol
 from neptune import __version__
 from neptune.clock import Clock, SystemClock
 from neptune.edge.monitor import Monitor
+from neptune.edge.problems import shown
 from neptune.edge.reader import DiskReader, Reader
-from neptune.edge.results import Result
+from neptune.edge.remote import is_remote
+from neptune.edge.results import READY, Result
 from neptune.edge.schedule import News
+from neptune.edge.snapshot import DatasetSnapshot, Snapshot
 from neptune.edge.store import Saved, Store
 from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
@@ -43,9 +47,9 @@ _STORE_RETRY_SECONDS = 30.0
 class AgentSettings:
     """What an agent has to know.
 
-    `node` is the name that `spec.nodeName` uses. `roots` are the directories below which data may be read.
-    `poll_seconds` is how often each file is looked at without a hint, `interval_seconds` the time
-    between two numbers of a dataset that changes all the time.
+    `node` is the name that `spec.nodeName` uses. `roots` are the directories and the urls below which data may be read.
+    `poll_seconds` is how often each file is looked at without a hint, `url_seconds` how often the server of an object
+    is asked, `interval_seconds` the time between two numbers of a dataset that changes all the time.
 
     Raises:
         SettingsError: one of them cannot be used.
@@ -55,6 +59,7 @@ class AgentSettings:
     state_dir: Path
     roots: tuple[str, ...] = ("/var/lib/neptune/data",)
     poll_seconds: float = 2.0
+    url_seconds: float = 60.0
     interval_seconds: float = 1.0
     topic_prefix: str = DEFAULT_PREFIX
 
@@ -67,9 +72,9 @@ class AgentSettings:
         if not self.roots:
             raise SettingsError("no root is given: name a directory that holds data with --root")
         for root in self.roots:
-            if not root.startswith("/") or "\0" in root:
-                raise SettingsError(f"root {root!r} is not an absolute path")
-        if self.poll_seconds <= 0 or self.interval_seconds < 0:
+            if not (root.startswith("/") or is_remote(root)) or "\0" in root:
+                raise SettingsError(f"root {root!r} is not an absolute path, nor an http(s):// or s3:// url")
+        if self.poll_seconds <= 0 or self.url_seconds <= 0 or self.interval_seconds < 0:
             raise SettingsError("the poll and the report interval are times in seconds, above zero")
         Topics(self.topic_prefix)
 
@@ -114,6 +119,26 @@ class Agent:
         self._poke = asyncio.Event()
         self._down_reason: str | None = None
         self._denied: set[str] = set()
+        #: Set once `run` serves: what is stored is loaded, and the broker is being called.
+        self.started = asyncio.Event()
+
+    def snapshot(self) -> Snapshot:
+        """Return what the agent is doing; only once it has `started`."""
+        link = self._link
+        synced = link.synced_at and datetime.fromtimestamp(link.synced_at / 1000, UTC)
+        return Snapshot(
+            node=self._settings.node,
+            connected=link.connection is not None,
+            reason=self._down_reason if link.connection is None else None,
+            last_sync=f"{synced:%Y-%m-%dT%H:%M:%SZ}" if synced else None,
+            outbox=len(link.outbox),
+            queue=self._waiting.qsize(),
+            datasets=tuple(
+                _snapshot_of(item, link.outbox.latest(uid))
+                for uid, item in link.desired.records.items()
+                if item.kind == COUNTED_KIND
+            ),
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then say goodbye and return.
@@ -128,6 +153,7 @@ class Agent:
             self._monitor = Monitor(
                 reader=self._reader,
                 poll_seconds=self._settings.poll_seconds,
+                url_seconds=self._settings.url_seconds,
                 interval_seconds=self._settings.interval_seconds,
                 clock=self._clock,
                 tell=self._on_news,
@@ -138,6 +164,7 @@ class Agent:
             filters = self._link.topics.filters_of_node(self._settings.node)
             await self._transport.open(Session(filters, will=lambda n: self._link.will(n, self._timestamp())))
             self._log.info("agent started", objects=len(saved.objects), roots=list(self._settings.roots))
+            self.started.set()
             try:
                 await self._serve(stop)
             finally:
@@ -297,3 +324,12 @@ class Agent:
     def _timestamp(self) -> int:
         """Return the time of day in milliseconds."""
         return int(self._clock.now().timestamp() * 1000)
+
+
+def _snapshot_of(item: DesiredObject, report: StatusReport | None) -> DatasetSnapshot:
+    ready = next((each for each in report.conditions if each.type == READY), None) if report else None
+    url, format_ = (shown(str(item.spec.get(key, ""))) for key in ("url", "format"))
+    samples = report.number_of_samples if report else None
+    if ready is None:
+        return DatasetSnapshot(item.namespace, item.name, url, format_, samples, "Unknown", "Counting", "not looked at")
+    return DatasetSnapshot(item.namespace, item.name, url, format_, samples, ready.status, ready.reason, ready.message)

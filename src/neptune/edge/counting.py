@@ -3,197 +3,158 @@
 Invariant: a checkpoint speaks of the bytes that were read, under the identity that the file had before the reading
 began. So a file that changed meanwhile differs from its checkpoint at the next look and is counted again, and the last
 look after the last change has the right number.
-Neighbours: `paths` opens the file, `formats` counts, `monitor` runs the steps in a thread and keeps the checkpoint.
+Neighbours: `sources` opens, `compression` unpacks, `formats` counts, `proof` says when to go on. `counting_child` and
+`monitor` run the steps; `looking` decides which files have to be counted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple
 
-from neptune.edge.formats import Counter, find_format
-from neptune.edge.paths import open_file, resolve, stat_file
-from neptune.edge.problems import Problem, problem_of
+from neptune.edge.compression import DamagedError, Decoder, find_decoder
+from neptune.edge.formats import Counter, load_format
+from neptune.edge.problems import Problem, Reason, problem_of, shown
+from neptune.edge.proof import WHOLE_BYTES, Proof, Prover
+from neptune.edge.sources import FileId, FileSource, Source
 
-#: Bytes read at a time. Larger blocks leave the CPU's cache: 1.6 s a GB at 1 MiB against 1.2 s.
-BLOCK_BYTES = 64 * 1024
-#: Bytes at either end of what was read that prove it unchanged when the file has grown.
-_PROOF_BYTES = 4096
-#: The kernel stamps files with the time of its last timer tick, 10 ms apart at most (CONFIG_HZ=100). A file that was
-#: changed less than two ticks before the look can change again and keep its stamps ("racy git" is the same trouble).
-_RACY_NS = 20_000_000
-
-
-class FileId(NamedTuple):
-    """Two equal ones mean the same bytes, since each write moves `ctime_ns`."""
-
-    dev: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, info: os.stat_result) -> FileId:
-        return cls(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+#: Bytes read at a time. Larger blocks leave the CPU's cache (pure Python: 1.6 s a GB at 1 MiB against 1.2 s), smaller
+#: ones cost more calls.
+BLOCK_BYTES = 128 * 1024
 
 
-_NO_FILE = FileId(0, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """How far a file was counted, and what proves that those bytes are still the same.
 
-    `format` and `state` are the counter's; `offset` is in bytes; `head` and `tail` are digests of both ends of what
-    was read.
+    `format` and `state` are the counter's; `proof` speaks of the bytes of the file, packed as they may be.
     """
 
     file: FileId
     format: str
-    offset: int
     state: tuple[int, ...]
     samples: int
-    head: str
-    tail: str
+    proof: Proof
+
+    def to_json(self) -> list[Any]:
+        """Return the form that is kept on disk and sent between processes."""
+        return [self.file, self.format, self.state, self.samples, self.proof]
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> Checkpoint:
+        """Read what `to_json` gave.
+
+        Raises:
+            TypeError, ValueError: it is something else.
+        """
+        file, format_, state, samples, proof = data
+        return cls(FileId(*file), format_, tuple(state), samples, Proof(*proof))
 
 
 class Target(NamedTuple):
-    """A file that has to be counted."""
+    """A file that has to be counted: a resolved path, the name of a format, and what is known of it."""
 
     path: str
     format: str
-
-
-class Look(NamedTuple):
-    """What a look at a dataset found. `path` is where its file is, or should be; None when nothing says so."""
-
-    path: str | None
-    outcome: Problem | Checkpoint | Target
-
-
-def look(url: object, format_name: object, roots: Sequence[str], known: Checkpoint | None) -> Look:
-    """Look at a dataset without reading its file: a problem, the checkpoint that still holds, or a file to count."""
-    path = resolve(url, roots)
-    if isinstance(path, Problem):
-        return Look(None, path)
-    found = find_format(format_name)
-    if isinstance(found, Problem):
-        return Look(None, found)
-    info = stat_file(path)
-    if isinstance(info, Problem):
-        return Look(path, info)
-    name = str(format_name).lower()
-    if known is not None and known.file == FileId.of(info) and known.format == name:
-        return Look(path, known)
-    return Look(path, Target(path, name))
+    known: Checkpoint | None
 
 
 @dataclass(slots=True)
 class FileCount:
-    """One pass over one file. Blocking: run `step` in a thread, one at a time, and `close` in the end."""
+    """One pass over one file. Blocking: run `step` in a thread, one at a time. `close` may come at any moment."""
 
     target: Target
-    known: Checkpoint | None
-    #: Bytes that this pass has read, and how long that took.
+    #: How the file is opened; objects at urls are opened by `remote`.
+    open_source: Callable[[str], Source | Problem] = FileSource.open
+    #: Bytes that this pass has read.
     bytes_read: int = 0
-    seconds: float = 0.0
-    _fd: int | None = None
-    _before: FileId = _NO_FILE
+    _source: Source | None = None
+    _size: int = 0
+    _decoder: Decoder = field(init=False)
     _counter: Counter = field(init=False)
-    _offset: int = 0
-    _head: bytes = b""
-    _tail: bytes = b""
+    _prover: Prover = field(default_factory=Prover)
+    _busy: Lock = field(default_factory=Lock)
+    _is_dropped: bool = False
 
     @property
     def progress(self) -> tuple[int, int]:
         """Bytes counted so far, those of the checkpoint included, and bytes in all."""
-        return self._offset, self._before.size
+        return self._prover.size, self._size
 
     def step(self, seconds: float) -> Checkpoint | Problem | None:
         """Count for about that long. None means that there is more.
 
-        The first step opens the file, and goes on from `known` when the file has only grown since. Reads no further
-        than the size that the file had then, so a file that grows all the time comes to an end as well.
+        The first step opens the file, and goes on from the checkpoint when the file has only grown since. Reads no
+        further than the size that the file had then, so a file that grows all the time comes to an end as well.
         """
-        start = time.monotonic()
         try:
-            return self._read_until(start + seconds)
+            with self._busy:
+                return self._read_until(time.monotonic() + seconds)
+        except DamagedError as error:
+            name = shown(self.target.path)
+            return Problem(Reason.DAMAGED, f"{name} cannot be unpacked: {error}; write it again")
         except OSError as error:
             return problem_of(error, self.target.path)
         finally:
-            self.seconds += time.monotonic() - start
+            if self._is_dropped:
+                self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Let go of the file, at the end of the step when one is under way."""
+        self._is_dropped = True
+        if self._busy.acquire(blocking=False):
+            if self._source is not None:
+                self._source.close()
+                self._source = None
+            self._busy.release()
 
     def _read_until(self, deadline: float) -> Checkpoint | Problem | None:
-        fd = self._open() if self._fd is None else self._fd
-        if isinstance(fd, Problem):
-            return fd
-        while block := os.read(fd, min(BLOCK_BYTES, self._before.size - self._offset)):
-            self._counter.feed(block)
-            self._remember(block)
+        source = self._source or self._open()
+        if isinstance(source, Problem):
+            return source
+        known = self.target.known
+        if known is not None and (known.file, known.format) == (source.identity, self.target.format):
+            return known
+        while block := source.read(self._prover.size, min(BLOCK_BYTES, self._size - self._prover.size)):
+            for data in self._decoder.feed(block):
+                self._counter.feed(data)
+            self._prover.feed(block)
+            self.bytes_read += len(block)
             if time.monotonic() >= deadline:
                 return None
+        if not self._decoder.is_whole:
+            name = shown(self.target.path)
+            return Problem(Reason.DAMAGED, f"{name} ends within its packed data; it is counted when it is complete")
         state, samples = self._counter.state(), self._counter.samples
-        ends = _digest(self._head), _digest(self._tail)
-        return Checkpoint(self._before, self.target.format, self._offset, state, samples, *ends)
+        return Checkpoint(source.identity, self.target.format, state, samples, self._prover.proof())
 
-    def _open(self) -> int | Problem:
-        make_counter = find_format(self.target.format)
-        if isinstance(make_counter, Problem):
-            return make_counter
-        fd = open_file(self.target.path)
-        if isinstance(fd, Problem):
-            return fd
-        self._fd, self._before = fd, _identity(fd)
-        known = self.known
-        ends = _proved(fd, self._before, known) if known and known.format == self.target.format else None
-        if known is None or ends is None:
-            self._counter = make_counter()
-        else:
-            self._counter = make_counter(known.state)
-            self._offset = known.offset
-            self._head, self._tail = ends
-        return fd
-
-    def _remember(self, block: bytes) -> None:
-        self._offset += len(block)
-        self.bytes_read += len(block)
-        if len(self._head) < _PROOF_BYTES:
-            self._head += block[: _PROOF_BYTES - len(self._head)]
-        self._tail = (self._tail + block)[-_PROOF_BYTES:] if len(block) < _PROOF_BYTES else block[-_PROOF_BYTES:]
+    def _open(self) -> Source | Problem:
+        format_, make_decoder = load_format(self.target.format), find_decoder(self.target.path)
+        if isinstance(format_, Problem):
+            return format_
+        if isinstance(make_decoder, Problem):
+            return make_decoder
+        source = self.open_source(self.target.path)
+        if isinstance(source, Problem):
+            return source
+        self._source, self._size, self._decoder = source, source.identity.size, make_decoder()
+        known = self.target.known
+        tail = _tail_of_grown(source, known) if known and known.format == self.target.format else None
+        if known is not None and tail is not None:
+            try:
+                self._counter, self._prover = format_.counter(known.state), Prover(known.proof, tail)
+            except ValueError:  # a release of the format that kept another state
+                tail = None
+        if tail is None:
+            self._counter = format_.counter()
+        return source
 
 
-def _identity(fd: int) -> FileId:
-    """Return the identity of an open file, spoilt when it may change without showing it."""
-    now = time.time_ns()
-    file = FileId.of(os.fstat(fd))
-    return file._replace(ctime_ns=0) if abs(now - file.ctime_ns) < _RACY_NS else file
-
-
-def _proved(fd: int, now: FileId, known: Checkpoint) -> tuple[bytes, bytes] | None:
-    """Return both ends of what was counted before, and seek behind it, when the file has only grown since.
-
-    Not seen: an edit in the middle of a file that has also grown since the last look. Only a full read would tell.
-    """
-    if now[:2] != known.file[:2] or now.size <= known.offset:
+def _tail_of_grown(source: Source, known: Checkpoint) -> bytes | None:
+    """Return the last block of what was counted before, when the file has provably only grown since."""
+    now, before = source.identity, known.proof.size
+    if now.size <= max(before, WHOLE_BYTES) or (now.dev, now.inode) != (known.file.dev, known.file.inode):
         return None
-    length = min(_PROOF_BYTES, known.offset)
-    head, tail = os.pread(fd, length, 0), os.pread(fd, length, known.offset - length)
-    if (_digest(head), _digest(tail)) != (known.head, known.tail):
-        return None
-    os.lseek(fd, known.offset, os.SEEK_SET)
-    return head, tail
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return known.proof.holds(source.read)

@@ -1,116 +1,186 @@
 """Looks at the files of datasets, has them counted, and hands on what is new. The shell around `schedule`.
 
-Looks and counts run in threads, in short steps, so that the loop stays free; at most two files are read at a time.
-Neighbours: `watches` wakes it early, `counting` does the work, `agent` stores and reports the news.
+The server of an object at a url is asked once a minute, by a counting process.
+A stat of every file every few seconds is the truth; where inotify covers a file, every fifth time is enough, for what
+makes no event: a mapped file that is written, a mount that comes or goes, a server's file system. A full look follows
+only where a stat differs.
+Neighbours: `reader` looks and counts, `watches` wakes it early, `agent` stores and reports the news.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 from neptune.clock import Clock
-from neptune.edge.counting import Checkpoint, Look, Target
-from neptune.edge.problems import Problem, unexpected
-from neptune.edge.reader import Reader
+from neptune.edge.children import PROCESSES
+from neptune.edge.compression import is_compressed
+from neptune.edge.formats import BUILT_IN
+from neptune.edge.looking import Content, Look, Work
+from neptune.edge.problems import Problem
+from neptune.edge.reader import HEAVY_BYTES, Reader, Seen, path_of
+from neptune.edge.remote import is_remote
 from neptune.edge.results import Result
-from neptune.edge.schedule import News, Schedule, Ticket
-from neptune.edge.threads import in_thread
+from neptune.edge.schedule import TELL_AFTER_SECONDS, News, Schedule, Ticket
 from neptune.edge.watches import Watches
 from neptune.protocol.messages import DesiredObject
 
-#: Files that are read at a time: two keep a disk busy while a large one cannot hold up all the others.
+#: Datasets with small files that are counted at a time: two keep a disk busy.
 _READERS = 2
-#: How long a thread counts before it asks whether to go on (seconds).
-_STEP_SECONDS = 0.05
+#: What a server may take to say that an object did not change, its retries included, before that looks like work.
+_ASKING_SECONDS = 30.0
+#: Every so many polls a file is looked at whose changes inotify tells.
+_COVERED_ROUNDS = 5
+
+_Job = tuple[Ticket, Work]
 
 
 class Monitor:
     """Watches over the datasets of a node.
 
-    `tell` is called in the event loop with everything that is new; it must not block.
+    `poll_seconds` is how often the files of each are looked at without any cause, `url_seconds` how often the server of
+    an object is asked. `tell` is called in the event loop
+    with everything that is new; it must not block.
     """
 
     def __init__(
         self, *, reader: Reader, poll_seconds: float, interval_seconds: float, clock: Clock,
-        tell: Callable[[News], None],
+        tell: Callable[[News], None], url_seconds: float = 60.0,
     ) -> None:  # fmt: skip
         self._reader = reader
+        reader.on_answer = self._wake_all
+        self._poll_seconds = poll_seconds
         self._clock = clock
         self._tell = tell
-        self._schedule = Schedule(poll_seconds, interval_seconds)
+        self._schedule = Schedule(interval_seconds)
         self._poke = asyncio.Event()
-        self._readers = asyncio.Semaphore(_READERS)
         self._watches = Watches(self._wake, self._wake_all)
+        self._covered: dict[str, Seen] = {}
+        self._uncovered: dict[str, Seen] = {}
+        self._remote: dict[str, Seen] = {}
+        self._remote_rounds = max(1, round(url_seconds / poll_seconds))
+        self._small: asyncio.Queue[_Job] = asyncio.Queue()
+        self._heavy: asyncio.Queue[_Job] = asyncio.Queue()
+        self._counts: dict[str, tuple[Ticket, asyncio.Task[None]]] = {}
 
     def put(self, item: DesiredObject, result: Result | None = None) -> None:
         """Take a new or changed dataset; `result` is what the disk has of it."""
         self._schedule.put(item, self._clock.monotonic(), result)
+        self._drop_count(item.uid)
         self._poke.set()
 
     def forget(self, uid: str) -> None:
         """Drop a dataset."""
         self._schedule.forget(uid)
+        self._drop_count(uid)
         self._watches.watch(uid, None)
+        for seen in (self._covered, self._uncovered, self._remote):
+            seen.pop(uid, None)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watches.run(), name="watches")
+                group.create_task(self._poll(), name="poll")
+                for queue, workers in ((self._small, _READERS), (self._heavy, PROCESSES)):
+                    for _ in range(workers):
+                        group.create_task(self._work(queue), name="count")
                 while True:
-                    await self._look(self._schedule.due(self._clock.monotonic()), group)
+                    await self._look(self._schedule.due(self._clock.monotonic()))
                     for news in self._schedule.tell(self._clock.monotonic()):
                         self._tell(news)
                     await self._sleep()
         finally:
             self._watches.close()
+            await self._reader.close()
 
-    async def _look(self, tickets: list[Ticket], group: asyncio.TaskGroup) -> None:
+    async def _poll(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            number += 1
+            seen = list(self._uncovered.values())
+            if number % _COVERED_ROUNDS == 0:
+                seen += self._covered.values()
+            if number % self._remote_rounds == 0:
+                seen += self._remote.values()
+            for uid in await self._reader.changed(seen):
+                self._wake(uid)
+
+    async def _look(self, tickets: list[Ticket]) -> None:
         if not tickets:
             return
-        looks = await in_thread(self._look_at, tickets)
-        for ticket, found in zip(tickets, looks, strict=True):
+        for ticket, looked, seconds in await self._reader.look(tickets):
             if not self._schedule.is_current(ticket):
                 continue
-            self._watches.watch(ticket.uid, found.path)
-            if isinstance(found.outcome, Target):
-                self._schedule.begun(ticket, self._clock.monotonic())
-                group.create_task(self._count(ticket, found.outcome), name=f"count {ticket.uid}")
+            self._remember(ticket, looked)
+            if isinstance(looked.outcome, Work):
+                quiet_seconds = _ASKING_SECONDS if looked.is_remote and ticket.known else TELL_AFTER_SECONDS
+                self._schedule.begun(ticket, self._clock.monotonic(), quiet_seconds=quiet_seconds)
+                queue = self._heavy if _is_heavy(looked.outcome) else self._small
+                queue.put_nowait((ticket, looked.outcome))
             else:
-                self._finish(ticket, found.outcome)
+                self._finish(ticket, looked.outcome, seconds)
 
-    def _look_at(self, tickets: Sequence[Ticket]) -> list[Look]:
-        return [self._look_at_one(ticket) for ticket in tickets]
+    def _remember(self, ticket: Ticket, looked: Look) -> None:
+        is_covered = self._watches.watch(ticket.uid, looked.watch) and looked.is_plain and looked.stamps is not None
+        for seen in (self._covered, self._uncovered, self._remote):
+            seen.pop(ticket.uid, None)
+        here = self._remote if looked.is_remote else self._covered if is_covered else self._uncovered
+        here[ticket.uid] = Seen(ticket.uid, path_of(ticket), looked.stamps)
 
-    def _look_at_one(self, ticket: Ticket) -> Look:
-        try:
-            return self._reader.look(ticket.url, ticket.format, ticket.known)
-        except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
-            return Look(None, unexpected(error))
-
-    async def _count(self, ticket: Ticket, target: Target) -> None:
-        count = self._reader.count(target, ticket.known)
-        outcome = None
-        async with self._readers:
+    async def _work(self, queue: asyncio.Queue[_Job]) -> None:
+        """Count one dataset after the other."""
+        while True:
+            ticket, work = await queue.get()
+            if not self._schedule.is_current(ticket):
+                continue
+            count = asyncio.create_task(self._count(ticket, work, heavy=queue is self._heavy))
+            self._counts[ticket.uid] = ticket, count
             try:
-                while outcome is None and self._schedule.is_current(ticket):
-                    outcome = await in_thread(count.step, _STEP_SECONDS)
-                    self._schedule.progressed(ticket, *count.progress)
-            except Exception as error:  # noqa: BLE001  # as with a look
-                outcome = unexpected(error)
+                await asyncio.wait({count})
             finally:
-                count.close()
-        if outcome is not None:
-            self._finish(ticket, outcome, count.seconds)
+                count.cancel()
+                await asyncio.wait({count})
+            if not count.cancelled():
+                count.result()
 
-    def _finish(self, ticket: Ticket, outcome: Checkpoint | Problem, cost_seconds: float = 0.0) -> None:
+    async def _count(self, ticket: Ticket, work: Work, *, heavy: bool) -> None:
+        started, counted = self._clock.monotonic(), 0
+        files, problem = dict(work.held), None
+        for target in work.targets:
+            progress = partial(self._progressed, ticket, counted, work.size)
+            outcome = await self._reader.count(target, progress, heavy=heavy)
+            if outcome is None:
+                self._heavy.put_nowait((ticket, work))
+                return
+            if isinstance(outcome, Problem):
+                problem = outcome
+                break
+            files[target.path] = outcome
+            counted += outcome.proof.size - (target.known.proof.size if target.known else 0)
+        self._counts.pop(ticket.uid, None)
+        self._finish(ticket, problem or Content(files), self._clock.monotonic() - started)
+
+    def _progressed(self, ticket: Ticket, before: int, size: int, done: int, total: int) -> None:
+        self._schedule.progressed(ticket, before + done, max(size, before + total))
+
+    def _finish(self, ticket: Ticket, outcome: Content | Problem, seconds: float) -> None:
         wall = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         now = self._clock.monotonic()
-        news = self._schedule.finished(ticket, outcome, now, wall, cost_seconds=cost_seconds)
+        news = self._schedule.finished(ticket, outcome, now, wall, cost_seconds=seconds)
         self._poke.set()
         if news is not None:
             self._tell(news)
+
+    def _drop_count(self, uid: str) -> None:
+        """End a count that nobody wants any more."""
+        ticket, task = self._counts.get(uid, (None, None))
+        if ticket is not None and task is not None and not self._schedule.is_current(ticket):
+            del self._counts[uid]
+            task.cancel()
 
     def _wake(self, uid: str) -> None:
         self._schedule.wake(uid, self._clock.monotonic())
@@ -129,3 +199,9 @@ class Monitor:
         except TimeoutError:
             return
         self._poke.clear()
+
+
+def _is_heavy(work: Work) -> bool:
+    packed = any(is_compressed(target.path) or target.format not in BUILT_IN for target in work.targets)
+    remote = any(is_remote(target.path) for target in work.targets)
+    return packed or remote or work.size > HEAVY_BYTES

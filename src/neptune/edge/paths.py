@@ -2,7 +2,7 @@
 
 Whoever may create a Dataset chooses the url, so nothing is opened that lies outside the roots once symbolic links and
 `..` are resolved, and nothing that could block or act when opened (a FIFO, a device).
-Neighbours: `counting` opens what `resolve` returns; `problems` has the refusals.
+Neighbours: `sources` opens what `resolve` and `files_of` return; `problems` has the refusals.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def _path_of_file_url(url: str) -> str | Problem:
 def resolve(url: object, roots: Sequence[str]) -> str | Problem:
     """Return the path that `url` names, without symbolic links and `..`, when it lies below one of `roots`.
 
-    The roots are resolved as well, each time: a root may be a link or a mount that comes later. A path whose very
+    The roots are resolved as well, each time: a root may be a link or a mount that comes later. But only where their
+    words do not tell, so that a root that hangs is no trouble for what lies below another. A path whose very
     words lead out is not followed at all, and where a link leads is not told: what lies outside is nobody's business.
     """
     path = path_of(url)
     if isinstance(path, Problem):
         return path
-    tops = [top for root in roots for top in (os.path.normpath(root), _real_root(root))]
-    if not _is_below_one(os.path.normpath(path), tops):
+    if not _is_inside(os.path.normpath(path), roots):
         return Problem(
             Reason.OUTSIDE_ROOTS,
             f"{shown(path)} is outside the agent's roots ({shown(', '.join(roots))}): "
@@ -86,7 +86,7 @@ def resolve(url: object, roots: Sequence[str]) -> str | Problem:
         real = os.path.realpath(path)
     except OSError as error:  # a link that may not be read, or one that was replaced meanwhile
         return problem_of(error, path)
-    if _is_below_one(real, tops):
+    if _is_inside(real, roots):
         return real
     return Problem(
         Reason.OUTSIDE_ROOTS,
@@ -102,8 +102,9 @@ def _real_root(root: str) -> str:
         return os.path.normpath(root)
 
 
-def _is_below_one(path: str, tops: Sequence[str]) -> bool:
-    return any(_is_below(path, top) for top in tops)
+def _is_inside(path: str, roots: Sequence[str]) -> bool:
+    in_words = any(_is_below(path, os.path.normpath(root)) for root in roots)
+    return in_words or any(_is_below(path, _real_root(root)) for root in roots)
 
 
 def _is_below(path: str, root: str) -> bool:
@@ -135,7 +136,19 @@ def open_file(path: str) -> int | Problem:
     if isinstance(found, Problem):
         os.close(fd)
         return found
+    if not _is_at(fd, path):
+        os.close(fd)
+        return Problem(Reason.READ_FAILED, f"{shown(path)} was replaced while it was opened; trying again")
     return fd
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Tell whether a folder on the way became a link meanwhile: the kernel knows where an open file is (proc(5))."""
+    try:
+        where = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  # compared as text
+    except OSError:  # without /proc nobody can tell
+        return True
+    return where in (path, f"{path} (deleted)")
 
 
 def _regular(info: os.stat_result, path: str) -> os.stat_result | Problem:

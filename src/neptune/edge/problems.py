@@ -27,6 +27,10 @@ class Reason(StrEnum):
     UNKNOWN_FORMAT = "UnknownFormat"
     BAD_URL = "BadUrl"
     READ_FAILED = "ReadFailed"
+    TOO_LARGE = "TooLarge"
+    DAMAGED = "Damaged"
+    MISSING_LIBRARY = "MissingLibrary"
+    COUNTING_FAILED = "CountingFailed"
 
 
 @dataclass(frozen=True, slots=True)

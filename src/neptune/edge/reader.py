@@ -1,61 +1,134 @@
 """The port to the data of a node: how the monitor looks at files and has them counted.
 
-Neighbours: `monitor` asks in threads; `counting` does it on the disk; a simulation has files of its own.
+`DiskReader` looks and counts small files in threads, and large or packed ones in processes; what hangs is left behind.
+Neighbours: `monitor` asks; `looking`, `counting` and `children` do the work; `stalls` keeps what hangs apart. A
+simulation has files of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
-from neptune.edge.counting import Checkpoint, FileCount, Look, Target, look
-from neptune.edge.problems import Problem
+from neptune.edge.children import Children
+from neptune.edge.counting import Checkpoint, FileCount, Target
+from neptune.edge.looking import Look, Stamps, has_changed, look
+from neptune.edge.problems import Problem, unexpected
+from neptune.edge.schedule import Ticket
+from neptune.edge.stalls import PATIENCE_SECONDS, Stalls, hanging
+from neptune.edge.threads import StalledError, Threads
+
+#: More than this is counted by a process of its own (bytes): pure Python takes 40 ms for it, a new process 100.
+HEAVY_BYTES = 32 * 2**20
+#: How long a thread counts before it asks whether to go on (seconds).
+_STEP_SECONDS = 0.05
+
+#: Told of the bytes counted so far, and of all.
+Progress = Callable[[int, int], None]
 
 
-class Count(Protocol):
-    """One pass over one file; see `counting.FileCount`."""
+class Seen(NamedTuple):
+    """What a poll compares. `stamps` is None where only a look can tell."""
 
-    @property
-    def seconds(self) -> float:
-        """How long the file has been read."""
-        ...
+    uid: str
+    path: str
+    stamps: Stamps | None
 
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Bytes counted so far, and bytes in all."""
-        ...
 
-    def step(self, seconds: float) -> Checkpoint | Problem | None:
-        """Count for about that long. None means that there is more."""
-        ...
+class Found(NamedTuple):
+    """What a look found, and the seconds that it took."""
 
-    def close(self) -> None:
-        """Let go of the file."""
-        ...
+    ticket: Ticket
+    look: Look
+    seconds: float
 
 
 class Reader(Protocol):
-    """Looks at files and counts them. Blocking."""
+    """Looks at the data of datasets and counts it. `on_answer` is called when something that hung answers again."""
 
-    def look(self, url: object, format_name: object, known: Checkpoint | None) -> Look:
-        """Look at a dataset without reading its file."""
+    on_answer: Callable[[], None]
+
+    async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
+        """Look at datasets without reading their files."""
         ...
 
-    def count(self, target: Target, known: Checkpoint | None) -> Count:
-        """Begin to count a file; `known` is where an earlier pass came to."""
+    async def changed(self, seen: Sequence[Seen]) -> list[str]:
+        """Return the uids of what looks otherwise now, or may."""
+        ...
+
+    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+        """Count a file. None means that there is more to do than was thought: ask again with `heavy`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; what hangs is not waited for."""
         ...
 
 
 class DiskReader:
-    """Files below `roots` on this machine."""
+    """Files below `roots` on this machine, and objects at urls below those of `roots` that are urls."""
 
     def __init__(self, roots: Sequence[str]) -> None:
+        self.on_answer: Callable[[], None] = lambda: None
         self._roots = tuple(roots)
+        self._threads = Threads(PATIENCE_SECONDS)
+        # Asked for at the call: the monitor sets it later.
+        self._stalls = Stalls(self._threads, lambda: self.on_answer())  # noqa: PLW0108
+        self._children = Children()
 
-    def look(self, url: object, format_name: object, known: Checkpoint | None) -> Look:
-        """See `counting.look`."""
-        return look(url, format_name, self._roots, known)
+    async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
+        """See `Reader.look`. What hangs is a problem, and holds up nothing else."""
+        items = [(path_of(ticket), ticket) for ticket in tickets]
+        looks = await self._stalls.over(items, partial(_look_at, roots=self._roots))
+        return [found or Found(ticket, Look(hanging(str(ticket.url))), 0.0) for ticket, found in looks]
 
-    def count(self, target: Target, known: Checkpoint | None) -> FileCount:
-        """See `counting.FileCount`."""
-        return FileCount(target, known)
+    async def changed(self, seen: Sequence[Seen]) -> list[str]:
+        """See `Reader.changed`. What hangs says nothing."""
+        items = [(known.path, known) for known in seen]
+        return [known.uid for known, differs in await self._stalls.over(items, _differs) if differs is not False]
+
+    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+        """See `Reader.count`."""
+        return await (self._children.count(target, progress) if heavy else self._count_in_thread(target, progress))
+
+    async def close(self) -> None:
+        """See `Reader.close`."""
+        self._threads.close()
+        await self._children.close()
+
+    async def _count_in_thread(self, target: Target, progress: Progress) -> Checkpoint | Problem | None:
+        count = FileCount(target)
+        try:
+            while (outcome := await self._threads.call(count.step, _STEP_SECONDS)) is None:
+                done, total = count.progress
+                progress(done, total)
+                if total - done > HEAVY_BYTES:
+                    return None  # the file was not continued after all
+        except StalledError as stall:
+            self._stalls.add(target.path, stall.ended)
+            return hanging(target.path)
+        except Exception as error:  # noqa: BLE001  # as with a look
+            return unexpected(error)
+        finally:
+            count.close()
+        return outcome
+
+
+def path_of(ticket: Ticket) -> str:
+    """Return the path that may hang, near enough: a url that names none is no trouble."""
+    return str(ticket.url).removeprefix("file://")
+
+
+def _differs(seen: Seen) -> bool:
+    return seen.stamps is None or has_changed(seen.stamps)
+
+
+def _look_at(ticket: Ticket, roots: Sequence[str]) -> Found:
+    started = time.monotonic()
+    try:
+        looked = look(ticket.url, ticket.format, roots, ticket.known)
+    except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
+        looked = Look(unexpected(error))
+    return Found(ticket, looked, time.monotonic() - started)

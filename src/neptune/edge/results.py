@@ -5,10 +5,10 @@ Neighbours: `schedule` makes results, `store` keeps them as JSON, `agent` sends 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from neptune.edge.counting import Checkpoint, FileId
+from neptune.edge.looking import Content
 from neptune.edge.problems import Problem, Reason
 from neptune.protocol.messages import ConditionReport, StatusReport
 
@@ -22,7 +22,8 @@ class Result:
 
     `generation` is that of the spec it answers. `samples` is the last known number, kept when the data cannot be
     counted any more (`condition` says so), and None when there is none for this url and format. `update_time` is when
-    the number last changed (RFC 3339, UTC).
+    the number last changed (RFC 3339, UTC), `fingerprint` names the content that has the number, and `content` is what
+    the next count goes on from.
     """
 
     generation: int
@@ -30,30 +31,30 @@ class Result:
     format: str
     samples: int | None
     update_time: str | None
+    fingerprint: str | None
     condition: ConditionReport
-    checkpoint: Checkpoint | None
+    content: Content | None
 
     def report(self, uid: str) -> StatusReport:
         """Return what the cloud is told. The outbox sets `seq`."""
-        return StatusReport(uid, 0, self.generation, self.samples, self.update_time, (self.condition,))
+        conditions = (self.condition,)
+        return StatusReport(uid, 0, self.generation, self.samples, self.update_time, conditions, self.fingerprint)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is kept on disk."""
-        return asdict(self)
+        content = self.content.to_json() if self.content else None
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "condition": asdict(self.condition), "content": content}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
         """Read what `to_json` gave.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            AttributeError, KeyError, TypeError, ValueError: it is something else.
         """
-        saved = data["checkpoint"]
-        checkpoint = None
-        if saved is not None:
-            file, state = FileId(*saved["file"]), tuple(saved["state"])
-            checkpoint = Checkpoint(**{**saved, "file": file, "state": state})
-        return cls(**{**data, "condition": ConditionReport(**data["condition"]), "checkpoint": checkpoint})
+        content = None if data["content"] is None else Content.from_json(data["content"])
+        return cls(**{**data, "condition": ConditionReport(**data["condition"]), "content": content})
 
 
 def counted(samples: int) -> ConditionReport:

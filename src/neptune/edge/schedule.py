@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from neptune.edge.counting import Checkpoint
-from neptune.edge.problems import Problem
+from neptune.edge.looking import Content
+from neptune.edge.problems import Problem, Reason
 from neptune.edge.results import Result, counted, counting, not_counted
 from neptune.protocol.messages import ConditionReport, DesiredObject, StatusReport
 
@@ -26,6 +26,12 @@ TELL_AFTER_SECONDS, TELL_EVERY_SECONDS = 0.5, 5.0
 #: How many numbers of one dataset may follow each other at once before the interval holds them apart: a person who
 #: appends a line now and then never waits, a program that writes all the time is told once an interval.
 BURST = 5
+#: A count that failed is tried again after one second, two, four and so on (seconds): memory comes back, and a server
+#: changes its mind about permissions without a trace. What is damaged stays so until it changes.
+_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 300.0
+_RETRIED = (Reason.READ_FAILED, Reason.COUNTING_FAILED, Reason.PERMISSION_DENIED)
+#: Each result is stored whole: a dataset of more files than this has its numbers that much further apart.
+_FILES_AN_INTERVAL = 1000
 
 
 class Ticket(NamedTuple):
@@ -35,7 +41,7 @@ class Ticket(NamedTuple):
     number: int
     url: object
     format: object
-    known: Checkpoint | None
+    known: Content | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class _Dataset:
     paid_until: float = 0.0
     looking: bool = False
     again: bool = False
+    failures: int = 0
 
     @property
     def source(self) -> tuple[object, object]:
@@ -78,15 +85,12 @@ class _Dataset:
 class Schedule:
     """The datasets of a node.
 
-    `poll_seconds` is how often each is looked at without any cause. `interval_seconds` is the time
-    between two numbers of a dataset that changes all the time; `BURST` of them may come at once, and the first number
-    of a spec waits for nothing.
+    `interval_seconds` is the time between two numbers of a dataset that changes all the time; `BURST` of them may come
+    at once, and the first number of a spec waits for nothing.
     """
 
-    poll_seconds: float
     interval_seconds: float
     _datasets: dict[str, _Dataset] = field(default_factory=dict)
-    _poll_at: float = 0.0
     _wake_at: dict[str, float] = field(default_factory=dict)
     _runs: dict[str, _Run] = field(default_factory=dict)
     _tickets: int = 0
@@ -103,7 +107,7 @@ class Schedule:
             dataset.item = item
             if not is_same_source:
                 dataset.ticket = self._next_ticket()
-                dataset.looking = False
+                dataset.looking, dataset.failures = False, 0
                 self._runs.pop(item.uid, None)
         dataset.not_before = 0.0
         self._wake(item.uid, dataset, now)
@@ -121,14 +125,12 @@ class Schedule:
 
     def wake_all(self, now: float) -> None:
         """Something may have happened to every file."""
-        self._poll_at = min(self._poll_at, now)
+        for uid in self._datasets:
+            self.wake(uid, now)
 
     def due(self, now: float) -> list[Ticket]:
         """Return what should be looked at now; each ticket comes back through `finished`."""
         uids = [uid for uid, at in self._wake_at.items() if at <= now]
-        if self._poll_at <= now:
-            self._poll_at = now + self.poll_seconds
-            uids = list(self._datasets)
         return [ticket for uid in uids if (ticket := self._start(uid, now)) is not None]
 
     def is_current(self, ticket: Ticket) -> bool:
@@ -136,10 +138,10 @@ class Schedule:
         dataset = self._datasets.get(ticket.uid)
         return dataset is not None and dataset.ticket == ticket.number
 
-    def begun(self, ticket: Ticket, now: float) -> None:
-        """The file has to be counted, as soon as its turn comes."""
+    def begun(self, ticket: Ticket, now: float, *, quiet_seconds: float = TELL_AFTER_SECONDS) -> None:
+        """The file has to be counted, as soon as its turn comes; nothing is said of it for `quiet_seconds`."""
         if self.is_current(ticket):
-            self._runs[ticket.uid] = _Run(now + TELL_AFTER_SECONDS)
+            self._runs[ticket.uid] = _Run(now + quiet_seconds)
 
     def progressed(self, ticket: Ticket, done: int, total: int) -> None:
         """So many bytes are counted."""
@@ -147,11 +149,11 @@ class Schedule:
             run.done, run.total = done, total
 
     def finished(
-        self, ticket: Ticket, outcome: Checkpoint | Problem, now: float, wall: str, *, cost_seconds: float = 0.0
+        self, ticket: Ticket, outcome: Content | Problem, now: float, wall: str, *, cost_seconds: float = 0.0
     ) -> News | None:
         """Take what a look or a count has found.
 
-        `wall` is the time of day for `update_time`, `cost_seconds` how long the file was being read.
+        `wall` is the time of day for `update_time`, `cost_seconds` how long the look and the count took.
         """
         if not self.is_current(ticket):
             return None
@@ -160,10 +162,10 @@ class Schedule:
         before, result = dataset.result, _concluded(dataset, outcome, wall)
         report = result.report(uid)
         is_news = report != dataset.reported
-        if isinstance(outcome, Checkpoint) and (run is not None or is_news):
-            # A file that changes all the time takes half of one core at most.
-            dataset.paid_until = max(dataset.paid_until, now) + self.interval_seconds
-            dataset.not_before = max(now + cost_seconds, dataset.paid_until - (BURST - 1) * self.interval_seconds)
+        if run is not None or (isinstance(outcome, Content) and is_news):
+            self._hold_back(dataset, outcome, now, cost_seconds)
+        if run is not None:
+            self._retry(dataset, outcome, now)
         if dataset.again:
             dataset.again = False
             self._wake(uid, dataset, max(now, dataset.not_before))
@@ -189,7 +191,23 @@ class Schedule:
     def next_deadline(self) -> float:
         """Return when `due` or `tell` has something next."""
         tells = (run.tell_at for run in self._runs.values())
-        return min([self._poll_at, *self._wake_at.values(), *tells]) if self._datasets else float("inf")
+        return min([*self._wake_at.values(), *tells], default=float("inf"))
+
+    def _hold_back(self, dataset: _Dataset, outcome: Content | Problem, now: float, cost_seconds: float) -> None:
+        """A dataset that changes all the time takes half of one core at most."""
+        files = len(outcome.files) if isinstance(outcome, Content) else 1
+        interval = self.interval_seconds * max(1.0, files / _FILES_AN_INTERVAL)
+        dataset.paid_until = max(dataset.paid_until, now) + interval
+        dataset.not_before = max(now + cost_seconds, dataset.paid_until - (BURST - 1) * interval)
+
+    def _retry(self, dataset: _Dataset, outcome: Content | Problem, now: float) -> None:
+        """Count again later what failed."""
+        if isinstance(outcome, Content):
+            dataset.failures = 0
+        elif outcome.reason in _RETRIED:
+            delay = min(_RETRY_SECONDS * 2.0**dataset.failures, _MAX_RETRY_SECONDS)
+            dataset.failures = min(dataset.failures + 1, 16)
+            self._wake_at[dataset.item.uid] = now + delay
 
     def _wake(self, uid: str, dataset: _Dataset, at: float) -> None:
         if dataset.looking:
@@ -206,7 +224,7 @@ class Schedule:
             return None
         self._wake_at.pop(uid, None)
         dataset.looking = True
-        known = dataset.result.checkpoint if dataset.result else None
+        known = dataset.result.content if dataset.result else None
         return Ticket(uid, dataset.ticket, *dataset.source, known)
 
     def _next_ticket(self) -> int:
@@ -214,14 +232,15 @@ class Schedule:
         return self._tickets
 
 
-def _concluded(dataset: _Dataset, outcome: Checkpoint | Problem, wall: str) -> Result:
+def _concluded(dataset: _Dataset, outcome: Content | Problem, wall: str) -> Result:
     """Return the result of a look that is over."""
     last, number = dataset.result, _last_number(dataset)
     if isinstance(outcome, Problem):
-        return _result(dataset, number, not_counted(outcome), last.checkpoint if last else None)
-    is_same_number = last is not None and last.samples == outcome.samples
+        return _result(dataset, number, not_counted(outcome), last.content if last else None)
+    samples = outcome.samples
+    is_same_number = last is not None and last.samples == samples
     update_time = last.update_time if last is not None and is_same_number else wall
-    return _result(dataset, (outcome.samples, update_time), counted(outcome.samples), outcome)
+    return _result(dataset, (samples, update_time, outcome.fingerprint()), counted(samples), outcome)
 
 
 def _underway(dataset: _Dataset, run: _Run) -> Result:
@@ -229,18 +248,21 @@ def _underway(dataset: _Dataset, run: _Run) -> Result:
     return _result(dataset, _last_number(dataset), counting(run.done, run.total), None)
 
 
-def _last_number(dataset: _Dataset) -> tuple[int | None, str | None]:
-    """Return the last number and when it changed, unless it is that of another url or format."""
+_Number = tuple[int | None, str | None, str | None]
+
+
+def _last_number(dataset: _Dataset) -> _Number:
+    """Return the last number, when it changed and its fingerprint, unless it is that of another url or format."""
     last = dataset.result
     if last is None or (last.url, last.format) != _texts(dataset):
-        return None, None
-    return last.samples, last.update_time
+        return None, None, None
+    return last.samples, last.update_time, last.fingerprint
 
 
-def _result(
-    dataset: _Dataset, number: tuple[int | None, str | None], condition: ConditionReport, checkpoint: Checkpoint | None
-) -> Result:
-    return Result(dataset.item.generation, *_texts(dataset), *number, condition, checkpoint)
+def _result(dataset: _Dataset, number: _Number, condition: ConditionReport, content: Content | None) -> Result:
+    url, format_ = _texts(dataset)
+    samples, update_time, fingerprint = number
+    return Result(dataset.item.generation, url, format_, samples, update_time, fingerprint, condition, content)
 
 
 def _texts(dataset: _Dataset) -> tuple[str, str]:

@@ -153,6 +153,8 @@ class Store:
         except (sqlite3.Error, _UnusableError) as error:
             self._disconnect()
             self._say_behind(error)
+            if not _is_out_of_order(error):
+                self._begin_anew(error)
             return
         self._pending.clear()
         self._say_caught_up()
@@ -172,7 +174,7 @@ class Store:
                 objects[item.uid] = item
                 if result is not None:
                     results[item.uid] = Result.from_json(json.loads(result))
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise _UnusableError(f"damaged: {error!r}") from error
         return Saved(epoch[0] if epoch else 0, objects, results)
 
@@ -200,6 +202,14 @@ class Store:
             if path.exists():
                 path.replace(Path(f"{self._path}{_ASIDE}{suffix}"))
         _log.error("state moved aside", path=f"{self._path}{_ASIDE}", reason=str(error), next="starting with none")
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Let the next save write to a new file; what the cloud desires besides comes again after a restart."""
+        try:
+            self._move_aside(error)
+        except OSError:  # the disk fails as well, and `save` will be told again
+            return
+        self._pending[_Rank.EPOCH, ""] = ("UPDATE node SET epoch = ?", (self._epoch,))
 
     def _say_behind(self, error: Exception) -> None:
         if not self._is_behind_said:

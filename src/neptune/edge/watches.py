@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import defaultdict
 from collections.abc import Callable
-from typing import TypeVar
 
 from asyncinotify import Inotify, Mask, Watch
 
 from neptune.log import get_logger
-
-_K = TypeVar("_K")
 
 _log = get_logger()
 
@@ -39,22 +35,29 @@ class Watches:
         self._wake = wake
         self._wake_all = wake_all
         self._paths: dict[str, str] = {}
-        self._uids: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        # By folder and by name in it; tuples, because there are thousands, and nearly all of one.
+        self._uids: dict[str, dict[str, tuple[str, ...]]] = {}
         self._folders: dict[str, Watch] = {}
-        self._in_folder: defaultdict[str, set[str]] = defaultdict(set)
         self._is_exhausted = False
         self._inotify = self._open()
 
-    def watch(self, uid: str, path: str | None) -> None:
-        """Watch for what happens to `path` on behalf of a dataset; None ends that. Cheap when nothing changed."""
+    def watch(self, uid: str, path: str | None) -> bool:
+        """Watch for what happens to `path` on behalf of a dataset; None ends that. Cheap when nothing changed.
+
+        With a slash at its end a path stands for whatever is in that folder. Returns whether events will tell.
+        """
         if self._paths.get(uid) != path:
             self._unwatch(uid)
             if path is not None:
                 self._paths[uid] = path
-                self._uids[os.path.split(path)].add(uid)
-                self._in_folder[os.path.split(path)[0]].add(uid)
-        if path is not None:
-            self._watch_folder(os.path.split(path)[0])
+                folder, name = os.path.split(path)
+                names = self._uids.setdefault(folder, {})
+                names[name] = (*names.get(name, ()), uid)
+        if path is None:
+            return False
+        folder = os.path.split(path)[0]
+        self._watch_folder(folder)
+        return folder in self._folders
 
     async def run(self) -> None:
         """Hand on events until cancelled."""
@@ -71,7 +74,8 @@ class Watches:
             if event.name is None:
                 self._on_folder(folder, event.watch, event.mask)
                 continue
-            for uid in self._uids.get((folder, str(event.name)), ()):
+            names = self._uids.get(folder, {})
+            for uid in (*names.get(str(event.name), ()), *names.get("", ())):
                 self._wake(uid)
 
     def close(self) -> None:
@@ -97,8 +101,7 @@ class Watches:
                 self._say(error)
         else:
             # What happened before the watch was there was not seen.
-            for uid in self._in_folder[folder]:
-                self._wake(uid)
+            self._wake_folder(folder)
 
     def _on_folder(self, folder: str, watch: Watch, mask: Mask) -> None:
         """The folder itself changed: the next look watches whatever has its name then."""
@@ -106,17 +109,24 @@ class Watches:
             return  # the echo of a watch that was dropped before
         if mask & _GONE:
             self._drop_folder(folder)
-        for uid in self._in_folder.get(folder, ()):
-            self._wake(uid)
+        self._wake_folder(folder)
+
+    def _wake_folder(self, folder: str) -> None:
+        for uids in list(self._uids.get(folder, {}).values()):
+            for uid in uids:
+                self._wake(uid)
 
     def _unwatch(self, uid: str) -> None:
         path = self._paths.pop(uid, None)
         if path is None:
             return
-        folder = os.path.split(path)[0]
-        _discard(self._uids, os.path.split(path), uid)
-        _discard(self._in_folder, folder, uid)
-        if folder not in self._in_folder:
+        folder, name = os.path.split(path)
+        names = self._uids[folder]
+        names[name] = tuple(other for other in names[name] if other != uid)
+        if not names[name]:
+            del names[name]
+        if not names:
+            del self._uids[folder]
             self._drop_folder(folder)
 
     def _drop_folder(self, folder: str) -> None:
@@ -136,9 +146,3 @@ class Watches:
                 reason=error.strerror,
                 remedy="changes are seen by the poll; raise fs.inotify.max_user_watches and max_user_instances",
             )
-
-
-def _discard(table: defaultdict[_K, set[str]], key: _K, uid: str) -> None:
-    table[key].discard(uid)
-    if not table[key]:
-        del table[key]

@@ -56,12 +56,15 @@ def object_entry(item: DesiredObject) -> str:
 def status_entry(report: StatusReport) -> str:
     """Return the entry of a status: what the API server keeps of it, joined by NUL, an empty text for what is absent.
 
-    The fields: uid, observed_generation, number_of_samples, update_time; status, reason and message of `Ready`.
+    The fields: uid, observed_generation, number_of_samples, update_time; status, reason and message of `Ready`;
+    fingerprint.
     """
     samples = "" if report.number_of_samples is None else str(report.number_of_samples)
     ready = next((item for item in report.conditions if item.type == READY), None)
     words = (ready.status, fitting(ready.reason), fitting(ready.message)) if ready else ("", "", "")
-    return _entry(report.uid, str(report.observed_generation), samples, report.update_time or "", *words)
+    return _entry(
+        report.uid, str(report.observed_generation), samples, report.update_time or "", *words, report.fingerprint or ""
+    )
 
 
 def _entry(*fields: str) -> str:

@@ -92,7 +92,11 @@ class ConditionReport:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The latest status of one object. `number_of_samples` is None when it is not known; 0 means counted and empty."""
+    """The latest status of one object.
+
+    `number_of_samples` is None when it is not known; 0 means counted and empty. `fingerprint` is that of the content
+    that has this number; None where the node knows none.
+    """
 
     uid: str
     seq: int
@@ -100,6 +104,7 @@ class StatusReport:
     number_of_samples: int | None
     update_time: str | None
     conditions: tuple[ConditionReport, ...]
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

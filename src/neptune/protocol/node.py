@@ -96,6 +96,8 @@ class NodeLink:
     cloud_epoch: int = 0
     #: The cluster of the first cloud that answered; others are not heard any more. Empty while unknown.
     cluster: str = ""
+    #: When the cloud last told everything (a timestamp in milliseconds).
+    synced_at: int | None = None
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
     _turn: _Turn | None = None
@@ -287,6 +289,7 @@ class NodeLink:
 
     def _end(self, sync: Sync, now: float, timestamp: int) -> list[Action]:
         """A synchronisation is through: statuses may go up, and the next one is planned."""
+        self.synced_at = timestamp
         self._warned.clear()
         if not self.live:
             self.live = True

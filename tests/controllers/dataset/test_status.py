@@ -36,9 +36,10 @@ def report(
     reason: str = "Counted",
     message: str = "3 samples",
     generation: int = 1,
+    fingerprint: str | None = None,
 ) -> StatusReport:
     conditions = (ConditionReport("Ready", ready, reason, message),)
-    return StatusReport("u", 1, generation, number, "2026-01-31T11:59:00Z", conditions)
+    return StatusReport("u", 1, generation, number, "2026-01-31T11:59:00Z", conditions, fingerprint)
 
 
 def show_report(dataset: Dataset, said: StatusReport, now: datetime = NOW) -> Dataset:
@@ -171,6 +172,12 @@ def test_the_revision_grows_by_one_exactly_when_the_number_changes(
     dataset = show_report(new(), report(before))
     dataset = show_report(dataset, report(after), LATER)
     assert dataset.status.revision == revision
+
+
+def test_other_content_of_the_same_number_is_another_revision() -> None:
+    dataset = show_report(new(), report(3, fingerprint="aa"))
+    dataset = show_report(dataset, report(3, fingerprint="bb"), LATER)
+    assert (dataset.status.revision, dataset.status.fingerprint) == (2, "bb")
 
 
 def test_the_transition_time_moves_only_with_the_status() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neptune.edge.formats.txt import TxtCounter
+from neptune.edge.formats import vector
+from neptune.edge.formats.lines import tally
+from neptune.edge.formats.txt import Txt
 
 TABLE = {
     "nothing": (b"", 0),
@@ -39,32 +42,45 @@ def reference(data: bytes) -> int:
     return sum(bool(re.sub(rb"\r?\n$", b"", line)) for line in lines)
 
 
+def count(data: bytes) -> int:
+    counter = Txt().counter()
+    counter.feed(data)
+    return counter.samples
+
+
 @pytest.mark.parametrize(("data", "samples"), TABLE.values(), ids=TABLE.keys())
 def test_the_table(data: bytes, samples: int) -> None:
-    counter = TxtCounter()
-    counter.feed(data)
-    assert counter.samples == samples == reference(data)
+    assert count(data) == samples == reference(data)
 
 
-# Few symbols, so that line endings meet the cuts.
-blocks = st.lists(st.binary(max_size=3) | st.text("\r\na ", max_size=6).map(str.encode), max_size=12)
+# Few symbols, so that line endings meet each other.
+lines = st.text("\r\na ", max_size=40).map(str.encode) | st.binary(max_size=40)
 
 
-@given(blocks)
-def test_where_the_data_is_cut_does_not_matter(parts: list[bytes]) -> None:
-    counter = TxtCounter()
-    for part in parts:
-        counter.feed(part)
-    assert counter.samples == reference(b"".join(parts))
+@given(lines)
+def test_random_lines_as_the_reference_has_them(data: bytes) -> None:
+    assert count(data) == reference(data)
 
 
-@given(blocks, blocks)
-def test_a_counter_that_was_put_away_goes_on_and_was_right_meanwhile(before: list[bytes], after: list[bytes]) -> None:
-    first = TxtCounter()
-    for part in before:
-        first.feed(part)
-    assert first.samples == reference(b"".join(before))
-    second = TxtCounter(first.state())
-    for part in after:
-        second.feed(part)
-    assert second.samples == reference(b"".join(before + after))
+@given(lines)
+def test_a_sample_is_the_line_without_its_ending(data: bytes) -> None:
+    found = [data[start:end] for start, end in Txt().samples([data])]
+    whole = [re.sub(rb"\r?\n$", b"", line) for line in re.findall(rb"[^\n]*\n|[^\n]+$", data)]
+    assert found == [line for line in whole if line]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text("\nab ", max_size=60).map(str.encode))
+def test_random_lines_as_grep_counts_them(data: bytes) -> None:
+    found = subprocess.run(["grep", "-c", "."], input=data, stdout=subprocess.PIPE, env={"LC_ALL": "C"}, check=False)
+    assert count(data) == int(found.stdout)
+
+
+@given(lines.filter(lambda data: b"\n" in data))
+def test_numpy_and_pure_python_agree(data: bytes) -> None:
+    assert vector.tally(data) == tally(data)
+
+
+def test_numpy_and_pure_python_agree_on_a_block_of_any_size() -> None:
+    data = b"a\n\n\r\nbc\r\n" * 40_000
+    assert vector.tally(data) == tally(data) == 79_999

@@ -63,8 +63,9 @@ def show_node_offline(dataset: Dataset, now: datetime) -> None:
 def show_report(dataset: Dataset, report: StatusReport, update_time: datetime | None, now: datetime) -> None:
     """The node reported for this generation."""
     status = dataset.status
-    if report.number_of_samples != status.number_of_samples:
-        status.number_of_samples = report.number_of_samples
+    content = report.number_of_samples, report.fingerprint
+    if content != (status.number_of_samples, status.fingerprint):
+        status.number_of_samples, status.fingerprint = content
         status.revision = (status.revision or 0) + 1
     status.update_time = update_time
     status.observed_generation = report.observed_generation
@@ -87,7 +88,15 @@ def as_reported(dataset: Dataset) -> StatusReport | None:
     ready = get_condition(status.conditions, ConditionType.READY)
     conditions = () if ready is None else (ConditionReport(READY, ready.status, ready.reason, ready.message),)
     time = None if status.update_time is None else _time.dump_python(status.update_time, mode="json")
-    return StatusReport(dataset.metadata.uid, 0, status.observed_generation, status.number_of_samples, time, conditions)
+    return StatusReport(
+        dataset.metadata.uid,
+        0,
+        status.observed_generation,
+        status.number_of_samples,
+        time,
+        conditions,
+        status.fingerprint,
+    )
 
 
 def _show_online(dataset: Dataset, now: datetime) -> None:

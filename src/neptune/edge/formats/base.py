@@ -1,15 +1,28 @@
-"""The port of a format: a counter that is fed blocks of bytes and can be put away between any two of them.
+"""The port of a format: what tells samples apart, in two methods, and nothing about files.
 
-Guarantees: where the data is cut into blocks never matters; memory is constant, however long a sample is; and a counter
-made from `state()` goes on exactly as the one that gave it.
+`counter` counts from an offset: a counter takes blocks of bytes, is put away as a few integers between any two of them,
+and goes on from there. `samples` iterates samples as ranges of bytes. Blocks are the data as it is meant: the contents
+of a `.gz` file, not the file.
+Guarantees of every format: where the data is cut into blocks never matters; memory is constant, however long a sample
+is; both methods agree on the number.
+Neighbours: `counting` feeds counters, `split` keeps ranges. A plug-in names an object with this port under the
+entry-point group `neptune.formats`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
-#: What a counter keeps between blocks. Small integers only, so that a checkpoint is a line of JSON.
+#: What a counter keeps between blocks. Integers only, so that a checkpoint is a line of JSON.
 State = tuple[int, ...]
+
+
+class Span(NamedTuple):
+    """The bytes of one sample: `start` is the offset of the first, `end` that behind the last, ending left out."""
+
+    start: int
+    end: int
 
 
 class Counter(Protocol):
@@ -30,8 +43,30 @@ class Counter(Protocol):
 
 
 class Format(Protocol):
-    """Makes counters."""
+    """Tells samples apart."""
 
-    def __call__(self, state: State = ()) -> Counter:
-        """Return a counter at the start of the data, or where the counter that gave `state` was."""
+    @property
+    def ending(self) -> bytes:
+        """What follows each sample where samples are written to a file."""
+        ...
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the bytes before the first sample belong before the first sample of every part."""
+        ...
+
+    def counter(self, state: State = ()) -> Counter:
+        """Return a counter at the start of the data, or where the counter that gave `state` was.
+
+        Raises:
+            ValueError: `state` is none of this format's.
+        """
+        ...
+
+    def samples(self, blocks: Iterable[bytes], offset: int = 0) -> Iterator[Span]:
+        """Yield the samples in order; `blocks` is the data from `offset` on.
+
+        `offset` is 0 or the start of a sample that was yielded before. The last sample of data that still grows may
+        grow with it, so go on at its start.
+        """
         ...

@@ -6,13 +6,21 @@ writes the files, `judge` asks for the truth.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from neptune.edge.counting import Checkpoint, FileId, Look, Target
-from neptune.edge.formats import Counter, find_format
+from neptune.edge.counting import Checkpoint, Target
+from neptune.edge.formats import BUILT_IN, format_name
+from neptune.edge.looking import Content, Look, Work
 from neptune.edge.paths import path_of
 from neptune.edge.problems import Problem, problem_of
+from neptune.edge.proof import Prover
+from neptune.edge.reader import Found, Progress, Seen
+from neptune.edge.schedule import Ticket
+from neptune.edge.sources import FileId
+from neptune.testing.simulation.loop import THREAD_SECONDS
 
 #: Read at a time, so that a file of a few lines takes several steps.
 _BLOCK_BYTES = 16
@@ -33,8 +41,12 @@ class _File:
 class Files:
     """A node's disk. Implements `edge.reader.Reader`."""
 
+    on_answer: Callable[[], None] = lambda: None  # nothing hangs here
     _files: dict[str, _File] = field(default_factory=dict)
     _writes: int = 0
+
+    def __post_init__(self) -> None:
+        self.on_answer = lambda: None
 
     def write(self, path: str, content: bytes) -> None:
         """Create the file, or replace it by another one."""
@@ -59,72 +71,62 @@ class Files:
         """Delete the file if there is one."""
         self._files.pop(path, None)
 
-    def truth(self, url: str, format_name: str) -> int | Problem:
+    def truth(self, url: str, format_: str) -> int | Problem:
         """Return how many samples there are, or why nobody can tell."""
-        make_counter = find_format(format_name)
-        if isinstance(make_counter, Problem):
-            return make_counter
         content = self.read(url)
-        if content is None:
-            return _missing(url)
-        counter = make_counter()
-        counter.feed(content)
-        return counter.samples
+        name = format_name(format_)
+        if isinstance(name, Problem):
+            return name
+        return _missing(url) if content is None else _samples(name, content)[0]
 
-    def look(self, url: object, format_name: object, known: Checkpoint | None) -> Look:
+    async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
         """See `Reader.look`."""
-        path = path_of(url)
+        await asyncio.sleep(THREAD_SECONDS)
+        return [Found(ticket, self._look(ticket), 0.0) for ticket in tickets]
+
+    async def changed(self, seen: Sequence[Seen]) -> list[str]:
+        """See `Reader.changed`: only another look can tell."""
+        return [each.uid for each in seen]
+
+    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+        """See `Reader.count`; what is known is not built upon. The file may change in the middle."""
+        assert not heavy, "no file here is large"
+        file = self._files.get(target.path)
+        if file is None:
+            return _missing(target.path)
+        identity, content = file.identity, b""
+        while block := file.content[len(content) : min(len(content) + _BLOCK_BYTES, identity.size)]:
+            content += block
+            progress(len(content), identity.size)
+            await asyncio.sleep(THREAD_SECONDS)
+        samples, state = _samples(target.format, content)
+        prover = Prover()
+        prover.feed(content)
+        return Checkpoint(identity, target.format, state, samples, prover.proof())
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _look(self, ticket: Ticket) -> Look:
+        path = path_of(ticket.url)
         if isinstance(path, Problem):
-            return Look(None, path)
-        found = find_format(format_name)
-        if isinstance(found, Problem):
-            return Look(None, found)
+            return Look(path)
+        name = format_name(ticket.format)
+        if isinstance(name, Problem):
+            return Look(name)
         file = self._files.get(path)
         if file is None:
-            return Look(path, _missing(path))
-        if known is not None and known.file == file.identity and known.format == format_name:
-            return Look(path, known)
-        return Look(path, Target(path, str(format_name)))
-
-    def count(self, target: Target, known: Checkpoint | None) -> _Count:
-        """See `Reader.count`; `known` is not built upon."""
-        return _Count(self._files.get(target.path), target)
+            return Look(_missing(path))
+        known = ticket.known.files.get(path) if ticket.known else None
+        if known is not None and (known.file, known.format) == (file.identity, name):
+            return Look(Content({path: known}))
+        return Look(Work((Target(path, name, None),), {}, file.identity.size))
 
 
-@dataclass(slots=True)
-class _Count:
-    """A pass over a file that may change meanwhile, as `counting.FileCount`."""
-
-    file: _File | None
-    target: Target
-    seconds: float = 0.0
-    _before: FileId | None = None
-    _counter: Counter | None = None
-    _offset: int = 0
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        return self._offset, self._before.size if self._before else 0
-
-    def step(self, seconds: float) -> Checkpoint | Problem | None:
-        """Count one block. None means that there is more."""
-        if self.file is None:
-            return _missing(self.target.path)
-        if self._counter is None or self._before is None:
-            make_counter = find_format(self.target.format)
-            if isinstance(make_counter, Problem):
-                return make_counter
-            self._counter, self._before = make_counter(), self.file.identity
-        block = self.file.content[self._offset : min(self._offset + _BLOCK_BYTES, self._before.size)]
-        self._counter.feed(block)
-        self._offset += len(block)
-        if block and self._offset < self._before.size:
-            return None
-        state, samples = self._counter.state(), self._counter.samples
-        return Checkpoint(self._before, self.target.format, self._offset, state, samples, "", "")
-
-    def close(self) -> None:
-        """Nothing is held."""
+def _samples(name: str, content: bytes) -> tuple[int, tuple[int, ...]]:
+    counter = BUILT_IN[name].counter(())
+    counter.feed(content)
+    return counter.samples, counter.state()
 
 
 def _missing(path: str) -> Problem:

@@ -1,0 +1,87 @@
+"""The counting process: counts one file after the other for an agent, with little priority and within limits.
+
+Flow: a line of JSON on standard input names a file; lines on standard output tell the progress, and in the end the
+checkpoint or the problem. It ends when its input does; and when nobody reads what it tells, which it finds out with the
+next line, so that it never outlives its agent by more than one step.
+Neighbours: `children` starts it and speaks with it; `counting` does the work. Numpy is loaded here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from neptune.edge.counting import Checkpoint, FileCount, Target
+from neptune.edge.formats import BUILT_IN
+from neptune.edge.problems import Problem, Reason, shown, unexpected
+from neptune.edge.remote import RemoteSource, is_remote
+from neptune.edge.sources import FileSource
+
+#: How often progress is told (seconds).
+STEP_SECONDS = 0.25
+#: Address space. Counting takes 60 MB of memory at most; a zstd window may take 128 MB (RFC 8878, section 3.1.1.1.2).
+_ADDRESS_BYTES = 2**30
+_NICENESS = 10
+#: Of 1000: when memory is short, the kernel takes this process and not the agent (proc(5)).
+_OOM_SCORE = "800"
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    _limit()
+    try:
+        for line in sys.stdin:
+            path, format_, known = json.loads(line)
+            _serve(Target(path, format_, Checkpoint.from_json(known) if known else None))
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end, and complains where it cannot.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _serve(target: Target) -> None:
+    count = FileCount(target, RemoteSource.open if is_remote(target.path) else FileSource.open)
+    outcome: Checkpoint | Problem | None = None
+    try:
+        while outcome is None:
+            outcome = count.step(STEP_SECONDS)
+            _say("progress", count.progress)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a plug-in may raise anything, and the next file must not suffer
+        outcome = unexpected(error) if target.format in BUILT_IN else _plug_in_failed(target, error)
+    finally:
+        count.close()
+    if isinstance(outcome, Problem):
+        _say("problem", (outcome.reason, outcome.message))
+    else:
+        _say("checkpoint", outcome.to_json())
+
+
+def _plug_in_failed(target: Target, error: Exception) -> Problem:
+    why = shown(f"{type(error).__name__}: {error}")
+    return Problem(Reason.COUNTING_FAILED, f"the plug-in for {target.format!r} failed: {why}; trying again")
+
+
+def _say(what: str, value: object) -> None:
+    print(json.dumps({what: value}), flush=True)  # noqa: T201  # the pipe to the agent
+
+
+def _limit() -> None:
+    os.nice(_NICENESS)
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # a container may forbid it
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    # Threads of the linear algebra that numpy brings along; each takes time to start, and address space.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    with contextlib.suppress(ImportError):
+        import_module("numpy")
+
+
+if __name__ == "__main__":
+    main()
