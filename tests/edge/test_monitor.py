@@ -231,7 +231,7 @@ async def test_an_error_that_nobody_thought_of_is_the_problem_of_its_own_dataset
 async def test_a_mount_that_hangs_holds_up_nobody_else_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neptune.edge.monitor.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("neptune.edge.reader.PATIENCE_SECONDS", 0.3)
     hung, good = tmp_path / "hung", tmp_path / "good"
     hung.mkdir()
     good.mkdir()
