@@ -49,7 +49,7 @@ class Monitor:
         tell: Callable[[News], None], url_seconds: float = 60.0,
     ) -> None:  # fmt: skip
         self._reader = reader
-        reader.on_answer = self._wake_all
+        reader.when_answering(self._wake_all)
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._tell = tell

@@ -46,9 +46,11 @@ class Found(NamedTuple):
 
 
 class Reader(Protocol):
-    """Looks at the data of datasets and counts it. `on_answer` is called when something that hung answers again."""
+    """Looks at the data of datasets and counts it."""
 
-    on_answer: Callable[[], None]
+    def when_answering(self, call: Callable[[], None]) -> None:
+        """Call that, in the event loop, whenever something that hung answers again."""
+        ...
 
     async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
         """Look at datasets without reading their files."""
@@ -71,12 +73,15 @@ class DiskReader:
     """Files below `roots` on this machine, and objects at urls below those of `roots` that are urls."""
 
     def __init__(self, roots: Sequence[str]) -> None:
-        self.on_answer: Callable[[], None] = lambda: None
         self._roots = tuple(roots)
         self._threads = Threads(PATIENCE_SECONDS)
-        # Asked for at the call: the monitor sets it later.
-        self._stalls = Stalls(self._threads, lambda: self.on_answer())  # noqa: PLW0108
+        self._on_answer: Callable[[], None] | None = None
+        self._stalls = Stalls(self._threads, self._answered)
         self._children = Children()
+
+    def when_answering(self, call: Callable[[], None]) -> None:
+        """See `Reader.when_answering`."""
+        self._on_answer = call
 
     async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
         """See `Reader.look`. What hangs is a problem, and holds up nothing else."""
@@ -97,6 +102,10 @@ class DiskReader:
         """See `Reader.close`."""
         self._threads.close()
         await self._children.close()
+
+    def _answered(self) -> None:
+        if self._on_answer:
+            self._on_answer()
 
     async def _count_in_thread(self, target: Target, progress: Progress) -> Checkpoint | Problem | None:
         count = FileCount(target)
