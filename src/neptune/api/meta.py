@@ -86,7 +86,14 @@ class ResourceType:
         """Return the URL path of the collection, or of one object when `name` is given.
 
         An empty `namespace` means all namespaces, or a cluster-scoped kind.
+
+        Raises:
+            ValueError: a name is one that the API server would take for a part of the path.
         """
+        for segment in (namespace, name):
+            # IsValidPathSegmentName in k8s.io/apimachinery/pkg/api/validation/path/name.go.
+            if segment in {".", ".."} or "/" in segment or "%" in segment:
+                raise ValueError(f"{segment!r} is no name of an object or namespace: it would be another path")
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         parts = [root]
         if self.namespaced and namespace:
