@@ -88,7 +88,8 @@ def decode(cls: type[R], raw: bytes) -> R:
         refuse_cut(raw)
         return cls.from_json(raw)
     except (ValueError, TypeError, RecursionError) as error:
-        metadata = parse_object(raw).get("metadata") or {}
+        metadata = parse_object(raw).get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
         key = ResourceKey(metadata.get("namespace", ""), metadata.get("name", ""))
         raise DecodeError(f"{describe(cls)} {key} does not fit its type, correct it or its schema: {error}") from error
 
