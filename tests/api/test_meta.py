@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from neptune.api import (
     KubeModel,
@@ -249,3 +249,56 @@ def test_patch_of_the_status_of_an_object_without_a_class() -> None:
     gauge["status"]["value"] = 2
     gauge["spec"] = {"left": "out"}
     assert gauge.status_patch() == {"status": {"value": 2}}
+
+
+class Strict(KubeModel):
+    model_config = ConfigDict(strict=True)
+    at: datetime | None = None
+    color: Literal["red", "blue"] = "red"
+    sizes: tuple[int, ...] = ()
+    raw: dict[str, Any] = Field(default_factory=dict)
+
+
+class Counted(KubeModel):
+    count: int
+
+
+class Failed(KubeModel):
+    why: str
+
+
+class Plain(Resource):
+    resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Plain", "plains")
+    tags: list[str] = Field(default_factory=list)
+    status: Strict = Field(default_factory=Strict)
+
+
+class Oddity(Resource):
+    resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Oddity", "oddities")
+    tags: list[str] = Field(default_factory=list)
+    status: Counted | Failed | Strict = Field(default_factory=Strict)
+
+
+@pytest.mark.parametrize(
+    ("text", "new"),
+    [
+        ({"raw": {"a": None, "b": [{"c": None}]}}, None),
+        ({"more": {"a": None}, "nothing": None}, None),
+        ({"raw": {"a": None}, "sizes": None}, None),
+        ({"at": "2026-01-01T00:00:00Z", "color": "blue", "sizes": [1]}, None),
+        ({"count": 1}, None),
+        ({"count": 1}, Failed(why="gone")),
+        ({"raw": {"a": 1}}, Counted(count=1)),
+        (None, Failed(why="gone")),
+    ],
+)
+@pytest.mark.parametrize("tags", [["a"], None])
+@pytest.mark.parametrize("kind", [Plain, Oddity])
+def test_the_difference_of_the_status_alone_is_that_of_the_whole(kind: Any, text: Any, new: Any, tags: Any) -> None:
+    item = kind.from_dict({"metadata": {"name": "a"}, "tags": tags, "status": text})
+    assert item.status_patch() == {}
+    assert item.merge_patch() == {}
+    if new is not None:
+        item.status = new
+        assert "status" in item.merge_patch()
+    assert item.status_patch() == item.merge_patch()

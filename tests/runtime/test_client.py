@@ -16,7 +16,7 @@ from neptune.api import (
     ResourceType,
     Unstructured,
 )
-from neptune.api.core import Container, Namespace, Pod, PodSpec
+from neptune.api.core import ConfigMap, Container, Namespace, Pod, PodSpec
 from neptune.runtime import AlreadyExists, BadRequest, Client, Conflict, Gone, Invalid, NotFound, Query
 from neptune.runtime.errors import FieldConflict
 from tests.runtime.widgets import eventually
@@ -307,3 +307,21 @@ async def test_a_watch_from_a_version_that_is_not_kept_is_gone(client: Client, n
     with pytest.raises(Gone):
         async with client.watch(Query(Dataset, namespace), "1") as events:
             await anext(events)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "a%2Fb"])
+async def test_a_name_that_would_be_another_path_is_refused_without_a_request(name: str) -> None:
+    client = Client("/nowhere")
+    for key in (ResourceKey("default", name), ResourceKey(name, "a")):
+        with pytest.raises(ValueError, match="is no name"):
+            await client.get(ConfigMap, key)
+        with pytest.raises(ValueError, match="is no name"):
+            await client.delete(ConfigMap, key)
+    with pytest.raises(ValueError, match="is no name"):
+        await client.delete(Namespace, ResourceKey("", f"default/configmaps/{name}"))
+    with pytest.raises(ValueError, match="is no name"):
+        await client.list(ConfigMap, name)
+    with pytest.raises(ValueError, match="is no name"):
+        await client.delete_all(ConfigMap, name)
+    with pytest.raises(ValueError, match="is no name"):
+        await client.create(ConfigMap(metadata=ObjectMeta(namespace=name, name="a")))

@@ -394,3 +394,36 @@ async def test_a_mailbox_wakes_the_controller_with_its_key() -> None:
     async with controlling(reconcile, sources=[box]):
         box.put(key("a"), 7)
         await eventually(lambda: values == [7])
+
+
+class Oddity(BaseException):
+    """As pytest's own outcomes are: no Exception."""
+
+
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(3), Oddity(), KeyboardInterrupt(), GeneratorExit()])
+async def test_whatever_a_plain_function_raises_is_an_error_and_the_call_made_again(error: BaseException) -> None:
+    calls: list[int] = []
+
+    def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise error
+
+    async with running(reconcile, timeout_seconds=0.3) as (controller, informer):
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: len(calls) == 3)
+        await eventually(lambda: not controller.queue.busy_seconds())
+
+
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(3), Oddity()])
+async def test_whatever_a_coroutine_raises_is_an_error_and_the_call_made_again(error: BaseException) -> None:
+    calls: list[int] = []
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise error
+
+    async with controlling(reconcile) as informer:
+        informer.apply(Listed([widget("a")]))
+        await eventually(lambda: len(calls) == 3)

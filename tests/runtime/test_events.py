@@ -7,15 +7,27 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import structlog
+from aiohttp import web
 
 from neptune.api import Dataset
 from neptune.api.core import Event
 from neptune.api.meta import ResourceKey
+from neptune.clock import SystemClock
 from neptune.runtime import Client, Context, Manager, Query
-from neptune.runtime.events import MAX_SERIES, MAX_SERIES_OF_OBJECT, MAX_TRIES, EventLog, Occurrence
+from neptune.runtime.events import (
+    MAX_SERIES,
+    MAX_SERIES_OF_OBJECT,
+    MAX_TRIES,
+    EventLog,
+    EventRecorder,
+    Events,
+    Occurrence,
+)
+from neptune.runtime.metrics import Metrics
 from tests.runtime.kinds import dataset
-from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming
+from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, new_widget, status, streaming
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 WHAT = Occurrence("Normal", "Counted", "done", "Reconcile", "widgets", "v1", "Widget", "ns", "a", "u1")
@@ -128,3 +140,38 @@ async def test_a_server_that_refuses_events_costs_a_count_and_one_line_and_no_re
     refused = [entry for entry in logs if entry["event"] == "event refused"]
     assert len(refused) == 1
     assert "grant create and patch on events.events.k8s.io" in refused[0]["problem"]
+
+
+async def test_events_go_on_after_credentials_that_could_not_be_read_and_an_answer_that_is_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.events.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    posted: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        posted.append(good if not posted else "")
+        if len(posted) == 1:
+            server.kubeconfig.write_text("{")  # half written, when the client loads it anew
+            return await status(401, "Unauthorized")(request)
+        server.kubeconfig.write_text(good)
+        if len(posted) == 2:
+            return web.Response(text='{"metadata": 5}')
+        return web.json_response(await request.json())
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+        good = server.kubeconfig.read_text()
+        client = Client(server.kubeconfig)
+        await client.list(Widget)
+        server.on_list = answer
+        recorder = EventRecorder(client, SystemClock(), Metrics(), asyncio.get_running_loop())
+        running = asyncio.create_task(recorder.run())
+        events = Events(recorder, "test")
+        for number, name in enumerate("abc", 1):
+            events.normal(new_widget(name), "Seen", "seen")
+            await eventually(lambda: len(posted) > number)  # noqa: B023  # awaited in the turn
+            server.kubeconfig.write_text(good)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        await client.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from neptune.api import Dataset
 from neptune.api.core import ConfigMap
@@ -90,6 +91,29 @@ async def test_a_cleanup_that_fails_keeps_the_object_and_is_tried_again(
         await client.delete(made)
         await gone(client, made.key)
     assert len(calls) >= 3
+
+
+async def test_the_function_sees_the_finalizer_that_was_just_set_and_its_first_write_is_no_conflict(
+    with_datasets: Path, client: Client, namespace: str
+) -> None:
+    seen: list[list[str]] = []
+
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        found = ctx.cache.get(Dataset, key)
+        assert found
+        seen.append(found.metadata.finalizers)
+        found.status.number_of_samples = 1
+        await ctx.client.status.patch(found)
+
+    async def cleanup(_ctx: Context, _obj: Dataset) -> None: ...
+
+    with structlog.testing.capture_logs() as logs:
+        async with managing(with_datasets, namespace, Finalizer(Dataset, NAME, reconcile, cleanup)):
+            for name in "abcdefgh":
+                made = await client.create(dataset(namespace, name))
+                await until(client, made.key, lambda found: found.status.number_of_samples == 1)
+    assert [each for each in seen if each != [NAME]] == []
+    assert not [entry for entry in logs if entry["event"] == "object changed meanwhile, trying again"]
 
 
 async def test_a_finalizer_without_a_domain_or_with_a_plain_function_is_refused() -> None:

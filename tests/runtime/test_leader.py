@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from neptune.api.core import ConfigMap, Lease
 from neptune.api.meta import ResourceKey
@@ -22,7 +24,7 @@ from neptune.runtime import Client, Conflict, Context, LeaderElection, Leadershi
 from neptune.runtime.leader import Candidate
 from tests.runtime.kinds import config_map
 from tests.runtime.replica import LEASE_SECONDS, PAUSE_SECONDS
-from tests.runtime.widgets import eventually
+from tests.runtime.widgets import eventually, faulty_server, status, streaming
 
 ROOT = Path(__file__).parents[2]
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -208,6 +210,48 @@ async def test_a_stop_hands_the_lease_over_within_three_seconds_after_the_work_h
     assert lease.spec.lease_transitions == 1
     await second.stop()
     assert (await client.get(Lease, lease.key)).spec.holder_identity == ""
+
+
+@pytest.mark.parametrize("trouble", ["portal", "kubeconfig", "fault"])
+async def test_a_leader_that_cannot_renew_for_whatever_reason_stops_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr("neptune.runtime.http.RELOAD_SECONDS", 0.0)
+    lease: dict[str, Any] = {}
+    broken = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if broken.is_set() and trouble == "portal":
+            return web.Response(text="<html>please log in</html>")
+        if broken.is_set() and trouble == "kubeconfig":
+            server.kubeconfig.write_text("{")  # half written, when the client loads it anew
+            return await status(401, "Unauthorized")(request)
+        if request.method == "GET" and not lease:
+            return await status(404, "NotFound")(request)
+        if request.method != "GET":
+            lease.update(await request.json())
+            lease["metadata"]["resourceVersion"] = str(int(lease["metadata"].get("resourceVersion", 0)) + 1)
+        return web.json_response(lease)
+
+    working: list[float] = []
+
+    async def work() -> None:
+        while True:
+            working.append(time.monotonic())
+            await asyncio.sleep(0.01)
+
+    async with faulty_server(tmp_path, on_list=answer, on_watch=streaming()) as server:
+        election = LeaderElection("test", "ns", lease_seconds=2, renew_seconds=1, retry_seconds=0.1)
+        manager = Manager(kubeconfig=server.kubeconfig, leader_election=election)
+        manager.add(work)
+        await manager.start()
+        broken.set()
+        if trouble == "fault":
+            monkeypatch.setattr(Candidate, "claim", None)
+        start = time.monotonic()
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(manager._serving, 10)  # type: ignore[arg-type]  # it was started
+        assert working[-1] - start < election.lease_seconds
 
 
 async def test_a_lease_that_another_took_ends_the_manager_and_its_parts(

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,48 @@ async def test_a_manager_that_waits_for_the_server_can_be_stopped(tmp_path: Path
         await eventually(lambda: server.count("list"))
         await asyncio.wait_for(manager.stop(), 5)
         await starting
+
+
+STUBBORN = """
+import asyncio
+from neptune.runtime import Manager
+from tests.runtime.widgets import Widget
+
+async def reconcile(ctx, key):
+    print("reconciling", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+manager = Manager(stop_seconds=SECONDS)
+manager.controller(Widget, reconcile)
+manager.run()
+"""
+
+
+@pytest.mark.parametrize(("seconds", "signals", "code"), [(0.2, 1, 0), (20, 2, -signal.SIGINT)])
+async def test_a_coroutine_that_will_not_be_cancelled_does_not_keep_the_program(
+    tmp_path: Path, seconds: float, signals: int, code: int
+) -> None:
+    async with faulty_server(tmp_path, on_list=listing(item("a")), on_watch=streaming()) as server:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", STUBBORN.replace("SECONDS", str(seconds))),
+            env={"KUBECONFIG": str(server.kubeconfig)},
+            stdout=subprocess.PIPE,
+        )
+        assert program.stdout
+        try:
+            for expected in (b"reconciling", b"stopping")[:signals]:
+                while expected not in (line := await asyncio.wait_for(program.stdout.readline(), 10)):
+                    assert line, "the program ended"
+                program.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(program.wait(), 5) == code
+        finally:
+            with suppress(ProcessLookupError):
+                program.kill()
+            await program.wait()
 
 
 async def test_a_second_signal_ends_the_program_at_once(tmp_path: Path) -> None:

@@ -86,3 +86,40 @@ async def test_kinds_and_namespaces_that_nobody_watches_are_not_waited_for(cache
     cache.watch(Widget, "ns").apply(Listed([], "1"))
     cache._own_writes.add(Written(RESOURCE, ResourceKey("elsewhere", "a"), "uid", "5"))
     assert await cache.caught_up(Widget, ResourceKey("elsewhere", "a"), 0.0)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [{"label_selector": "app=web"}, {"field_selector": "metadata.name=other"}, {"field_selector": "metadata.name!=a"}],
+)
+async def test_a_write_that_a_watch_leaves_out_is_not_waited_for(selector: dict[str, str]) -> None:
+    cache = Cache(Client())
+    informer = cache.watch(Widget, **selector)
+    informer.apply(Listed([], "10"))
+    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {"app": "db"}))
+    assert await cache.caught_up(Widget, key("a"), 0.0)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"label_selector": "app=db"},
+        {"field_selector": "metadata.name=a"},
+        {"field_selector": "spec.color=red"},
+        {"label_selector": "of a grammar to come"},
+    ],
+)
+async def test_a_write_that_a_watch_may_bring_is_waited_for(selector: dict[str, str]) -> None:
+    cache = Cache(Client())
+    informer = cache.watch(Widget, **selector)
+    informer.apply(Listed([], "10"))
+    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {"app": "db"}))
+    assert not await cache.caught_up(Widget, key("a"), 0.0)
+
+
+async def test_a_write_that_takes_an_object_out_of_a_watch_is_waited_for() -> None:
+    cache = Cache(Client())
+    informer = cache.watch(Widget, label_selector="app=web")
+    informer.apply(Listed([widget("a", 10)], "10"))
+    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {}))
+    assert not await cache.caught_up(Widget, key("a"), 0.0)

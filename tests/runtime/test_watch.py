@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,18 @@ from neptune.clock import SystemClock
 from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query, TooManyRequests
 from neptune.runtime.cache import Informer
 from neptune.runtime.watch import Backoff, ListWatch, WatchCore
-from tests.runtime.widgets import FaultyServer, Widget, eventually, faulty_server, item, key, listing, status, streaming
+from tests.runtime.widgets import (
+    CLOSING,
+    FaultyServer,
+    Widget,
+    eventually,
+    faulty_server,
+    item,
+    key,
+    listing,
+    status,
+    streaming,
+)
 
 RNG = random.Random(1)  # noqa: S311  # repeatable
 
@@ -364,3 +376,73 @@ async def test_an_answer_that_is_not_kubernetes_is_said_and_survived(
     problems = [entry["problem"] for entry in logs if entry["event"] == "cannot watch, trying again"]
     assert len(problems) == 2
     assert all("is a proxy on the way?" in each for each in problems)
+
+
+@pytest.mark.parametrize("answer", ["[]", "null", '"x"', "5", '{"metadata":null}', '{"metadata":{},"items":["a"]}'])
+async def test_a_list_that_is_json_and_none_of_kubernetes_is_said_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+
+    async def portal(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text=answer)
+
+    async with (
+        faulty_server(tmp_path, on_list=in_turn(portal, listing(item("a"))), on_watch=streaming()) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: informer.get(key("a")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "ERROR", "object": "x"},
+        {"type": "ERROR", "object": {"code": "x", "details": 5}},
+        {"type": "ADDED", "object": {"metadata": {"name": "b", "resourceVersion": 11}}},
+        {"type": "BOOKMARK", "object": []},
+    ],
+)
+async def test_an_event_that_is_json_and_none_of_kubernetes_is_said_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+    good = streaming(event("ADDED", "b", 12))
+    async with (
+        faulty_server(tmp_path, on_list=listing(item("a")), on_watch=in_turn(streaming(wrong), good)) as server,
+        informer_of(server) as informer,
+    ):
+        await eventually(lambda: informer.get(key("b")))
+
+
+def nested(depth: int) -> str:
+    return '{"a":' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize("depth", [300, 600, 950, 980, 9000])
+async def test_an_object_that_is_nested_too_deep_spoils_only_itself(tmp_path: Path, depth: int) -> None:
+    def deep(name: str, version: int) -> str:
+        return json.dumps(item(name, version)).replace('"spec": {}', f'"spec": {nested(depth)}')
+
+    async def on_list(_request: web.Request) -> web.StreamResponse:
+        items = [json.dumps(item("a")), deep("deep", 2)]
+        return web.Response(text=f'{{"metadata":{{"resourceVersion":"10"}},"items":[{",".join(items)}]}}')
+
+    async def on_watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for text in (deep("deeper", 11), json.dumps(item("b", 12))):
+            await response.write(f'{{"type":"ADDED","object":{text}}}\n'.encode())
+        await request.app[CLOSING].wait()
+        return response
+
+    async with faulty_server(tmp_path, on_list=on_list, on_watch=on_watch) as server, informer_of(server) as informer:
+        informer.index("size", lambda widget: [str(widget.spec.size)])
+        await eventually(lambda: informer.get(key("b")))
+        assert server.requests[-1][0] == "watch"
+        assert server.count("watch") == 1
+        found = {each.key.name for each in informer.snapshots() if informer.decode_or_none(each)}
+        assert {"a", "b"} <= found
+        if depth > 1000:
+            assert found == {"a", "b"}
+            assert informer.undecodable == {key("deep"), key("deeper")}

@@ -9,12 +9,13 @@ reads are also safe from a reconciler's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Generic, cast
 
+from neptune.api import selectors
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
 from neptune.log import get_logger
@@ -38,6 +39,8 @@ from neptune.runtime.writer import Written
 
 #: A watch is some milliseconds behind; who waits longer than this has another trouble, which is reported elsewhere.
 CATCH_UP_SECONDS = 5.0
+#: Fields whose values a key says.
+_NAMES = frozenset({"metadata.name", "metadata.namespace"})
 
 log = get_logger()
 
@@ -72,6 +75,8 @@ class Informer(Generic[R]):
         self._indexes: dict[str, Index[R]] = {}
         self._undecodable: dict[ResourceKey, str] = {}
         self._waiting: list[tuple[Written, asyncio.Future[None]]] = []
+        self._labels = _parsed(lambda: selectors.parse_labels(query.label_selector))
+        self._fields = _parsed(lambda: selectors.parse_fields(query.field_selector, _NAMES))
         #: Everything that happened up to this resource version is in; empty when that is not known.
         self.version = ""
 
@@ -104,6 +109,13 @@ class Informer(Generic[R]):
             case Progress():
                 self.version = update.version
         self._wake()
+
+    def expects(self, written: Written) -> bool:
+        """Tell whether the watch may bring what that write made of the object: not when the selectors leave it out."""
+        if written.labels is None or written.key in self._objects:
+            return True
+        names = {"metadata.name": written.key.name, "metadata.namespace": written.key.namespace}
+        return _may_match(self._labels, written.labels) and _may_match(self._fields, names)
 
     def has_seen(self, written: Written) -> bool:
         """Tell whether the copy has what that write made of the object; true when there is no way to know."""
@@ -391,8 +403,21 @@ class Cache:
     def _seeing(self, written: Written) -> Iterator[Informer[Any]]:
         """Give the informers that will see the write; one that has not listed yet cannot be behind."""
         for query, informer in self._informers.items():
-            if query.cls.resource == written.resource and query.covers(written.key.namespace) and informer.version:
+            is_of_query = query.cls.resource == written.resource and query.covers(written.key.namespace)
+            if is_of_query and informer.version and informer.expects(written):
                 yield informer
 
     def _has_seen(self, written: Written) -> bool:
         return all(informer.has_seen(written) for informer in self._seeing(written))
+
+
+def _parsed(parse: Callable[[], selectors.Selector]) -> selectors.Selector | None:
+    """Return the selector, or None when the server alone can say what it matches."""
+    try:
+        return parse()
+    except ValueError:
+        return None
+
+
+def _may_match(selector: selectors.Selector | None, values: Mapping[str, str]) -> bool:
+    return selector is None or selectors.matches(selector, values)

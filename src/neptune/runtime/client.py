@@ -15,7 +15,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Literal, TypeVar
 
 from neptune.api.meta import Json, ListMeta, R, Resource, ResourceKey, ResourceList
-from neptune.runtime.errors import Gone
+from neptune.runtime.answers import parse_object
+from neptune.runtime.errors import ApiUnreachable, Gone
 from neptune.runtime.http import JSON, REQUEST_SECONDS, ApiSession
 from neptune.runtime.query import (
     Query,
@@ -132,11 +133,8 @@ class Client(Writer):
     async def version(self, query: Query[R]) -> str:
         """Return the resource version that the collection is at now."""
         params = {**query.params, "limit": "1"}
-        page = json.loads(
-            await self._http.request("GET", query.path, params=params, accept=accept(query.cls, many=True))
-        )
-        version: str = page["metadata"]["resourceVersion"]
-        return version
+        raw = await self._http.request("GET", query.path, params=params, accept=accept(query.cls, many=True))
+        return _page(raw)[1].resource_version
 
     async def _pages(self, query: Query[R], convert: Callable[[Json], T]) -> tuple[builtins.list[T], ListMeta]:
         items: builtins.list[T] = []
@@ -149,9 +147,8 @@ class Client(Writer):
                 if token:
                     raise _TokenExpired from error
                 raise
-            page = json.loads(raw)
-            items += [convert(item) for item in page.get("items") or []]
-            metadata = ListMeta.model_validate(page["metadata"])
+            page, metadata = _page(raw)
+            items += [convert(item) for item in page]
             token = metadata.continue_
             if not token:
                 return items, metadata
@@ -212,7 +209,7 @@ class Client(Writer):
             body=json.dumps(options).encode(),
             accept=accept(cls),
         )
-        self._tell(_deleted(cls, key, json.loads(raw)))
+        self._tell(_deleted(cls, key, parse_object(raw)))
 
     async def delete_all(
         self, cls: type[Resource], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
@@ -268,10 +265,22 @@ async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, Non
         yield parse_event(line)
 
 
+def _page(raw: bytes) -> tuple[list[Json], ListMeta]:
+    """Return the items of a list, or of a page of one, and its metadata."""
+    answer = parse_object(raw)
+    items, metadata = answer.get("items") or [], answer.get("metadata")
+    try:
+        if all(isinstance(item["metadata"], dict) for item in items):
+            return items, ListMeta.model_validate(metadata)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ApiUnreachable(f"the answer is not a list of Kubernetes, is a proxy on the way? {raw[:80]!r}")
+
+
 def _deleted(cls: type[Resource], key: ResourceKey, answer: Json) -> Written:
     """Read the answer to a deletion: the object while something holds it up, else its last state or a Status."""
     if answer.get("kind") == "Status":
-        return Written(cls.resource, key, answer.get("details", {}).get("uid", ""))
-    metadata = answer.get("metadata", {})
+        return Written(cls.resource, key, (answer.get("details") or {}).get("uid", ""))
+    metadata = answer.get("metadata") or {}
     lingers = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
     return Written(cls.resource, key, metadata.get("uid", ""), metadata["resourceVersion"] if lingers else "")

@@ -270,8 +270,13 @@ class Controller(Generic[R]):
     async def _outcome(self, ctx: Context, key: ResourceKey) -> Any:
         if self._in_threads:
             return await self._in_thread(ctx, key)
-        outcome: Any = self.reconcile(ctx, key)
-        return await outcome if inspect.isawaitable(outcome) else outcome
+        try:
+            outcome: Any = self.reconcile(ctx, key)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+        except (Exception, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+            raise  # the last three are said to this task, not by the function
+        except BaseException as error:
+            raise _as_exception(error) from error
 
     async def _in_thread(self, ctx: Context, key: ResourceKey) -> Any:
         """Call the function in a thread of its own: a daemon, so that one which hangs never keeps a program alive."""
@@ -282,7 +287,7 @@ class Controller(Generic[R]):
                 try:
                     outcome = self.reconcile(ctx, key)
                 except BaseException as error:  # noqa: BLE001  # the worker raises it
-                    ctx.loop.call_soon_threadsafe(returned.set_exception, error)
+                    ctx.loop.call_soon_threadsafe(returned.set_exception, _as_exception(error))
                 else:
                     ctx.loop.call_soon_threadsafe(returned.set_result, outcome)
 
@@ -298,6 +303,15 @@ class Controller(Generic[R]):
                 await asyncio.wait([returned])
             returned.exception()  # asked for, so that asyncio does not report it as forgotten
             raise
+
+
+def _as_exception(error: BaseException) -> Exception | asyncio.CancelledError:
+    """Return what a future and a task can carry: a StopIteration they cannot, and a SystemExit ends the program."""
+    if isinstance(error, Exception | asyncio.CancelledError) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"reconcile raised {error!r}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:

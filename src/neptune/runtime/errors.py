@@ -176,22 +176,25 @@ def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> 
     """Return the error for an HTTP answer; the body is a metav1.Status, or whatever a proxy on the way wrote."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         answer = {"message": body[:500].decode(errors="replace").strip()}
-    return error_from_status({"code": status, **answer}, retry_after=retry_after)
+    # The code of HTTP counts: a gateway on the way writes one of its own into the body.
+    return error_from_status({**answer, "code": status}, retry_after=retry_after)
 
 
 def error_from_status(status: dict[str, Any], *, retry_after: float | None = None) -> ApiError:
     """Return the error that a metav1.Status stands for, as an ERROR event of a watch carries one."""
-    code = int(status.get("code") or 500)
+    code = status.get("code")
+    code = code if isinstance(code, int) and code else 500
     cls = _BY_STATUS.get(code, ServerError if code >= 500 else ApiError)
     reason = str(status.get("reason") or cls.default_reason)
     if reason == AlreadyExists.default_reason:
         cls = AlreadyExists
-    details = status.get("details") or {}
+    details = status.get("details")
+    details = details if isinstance(details, dict) else {}
     message = str(status.get("message") or f"the API server answered {code}")
-    if retry_after is None and "retryAfterSeconds" in details:
-        retry_after = float(details["retryAfterSeconds"])
+    if retry_after is None and isinstance(seconds := details.get("retryAfterSeconds"), int):
+        retry_after = float(seconds)
     return cls(code, reason, message, details, retry_after=retry_after)

@@ -21,6 +21,7 @@ from neptune.api.core import Event, EventSeries, ObjectReference
 from neptune.api.meta import ObjectMeta, Resource
 from neptune.api.unstructured import PartialObjectMetadata
 from neptune.clock import Clock
+from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.runtime.client import Client
 from neptune.runtime.errors import (
@@ -213,7 +214,8 @@ class EventRecorder:
             self._series.wrote(series, count, await self._send(series, count), now())
         except AlreadyExists:  # written before, and the answer was lost
             self._series.drop(series)
-        except (ApiUnreachable, ServerError, TooManyRequests) as error:
+        # The last two: credentials that cannot be read anew just now, and an answer that is no event.
+        except (ApiUnreachable, ServerError, TooManyRequests, SettingsError, DecodeError) as error:
             if not self._series.failed(series, now()):
                 self._dropped.inc()
                 self._log.warning("event given up", problem=str(error))

@@ -64,6 +64,8 @@ class Finalizer(Generic[R]):
         if self._name not in finalizers:
             obj.metadata.finalizers = [*finalizers, self._name]
             await ctx.client.patch(obj)
+            # Else the function would read what was there before, and its first write would be a conflict.
+            await ctx.cache.caught_up(self._cls, key)
         return await self._reconcile(ctx, key)
 
     async def _finish(self, ctx: Context, obj: R) -> Outcome:

@@ -32,7 +32,7 @@ from neptune.clock import Clock
 from neptune.errors import NeptuneError, SettingsError
 from neptune.log import get_logger
 from neptune.runtime.client import Client
-from neptune.runtime.errors import ApiError, Conflict, Forbidden, NotFound
+from neptune.runtime.errors import Conflict, Forbidden, NotFound
 from neptune.runtime.metrics import Metrics
 
 #: JitterFactor in client-go, which there stretches a standby's wait to as much as 2.2 times; here it is the most, so
@@ -233,7 +233,12 @@ class LeaderElector:
                 stop_work()
                 lost.set_result(why)
 
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                lose(f"renewing it failed: {error!r}")
+
         renewing = asyncio.create_task(self._renew(lose), name="renewing")
+        renewing.add_done_callback(ended)  # a fault there must not look like a leadership that goes on
         try:
             why = await lost
         finally:
@@ -254,7 +259,7 @@ class LeaderElector:
                     self._log.info("lease given back")
         except NotFound:
             return
-        except (ApiError, TimeoutError) as error:
+        except (NeptuneError, TimeoutError, ValueError) as error:
             self._log.warning("lease not given back, another takes over when it lapses", problem=_problem(error))
 
     async def _renew(self, lose: Callable[[str], None]) -> None:
@@ -277,7 +282,8 @@ class LeaderElector:
         try:
             async with asyncio.timeout(self._settings.renew_seconds / 2):
                 taken = await self._write()
-        except (ApiError, TimeoutError) as error:
+        # Also a kubeconfig that is half written when it is read anew, and an answer that is no lease.
+        except (NeptuneError, TimeoutError, ValueError) as error:
             self._say("cannot reach the lease, trying again", level="warning", problem=_problem(error))
             return False
         if taken:

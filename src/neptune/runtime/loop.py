@@ -16,10 +16,29 @@ try:
 except ImportError:  # no wheel for this interpreter or system
     from asyncio import new_event_loop
 
+#: For tasks that are left when the program ends.
+LEAVE_SECONDS = 1.0
+
 T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own, as `asyncio.run` does."""
+    """Run a coroutine in an event loop of its own, as `asyncio.run` does.
+
+    That waits without end for tasks which swallow their cancellation; this leaves them after a second.
+    """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(_then_leave(main))
+
+
+async def _then_leave(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await main
+    finally:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            _, late = await asyncio.wait(rest, timeout=LEAVE_SECONDS)
+            for task in late:
+                asyncio._unregister_task(task)  # so that the runner does not wait for it

@@ -219,6 +219,8 @@ class Manager:
         def stop() -> None:
             for number in signals:
                 loop.remove_signal_handler(number)
+            # Not a KeyboardInterrupt, after which the loop would wait for what does not end.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             self._log.info("stopping on a signal, a second one ends at once")
             self._stopping.set()
 
@@ -228,6 +230,7 @@ class Manager:
         try:
             await self.serve()
         finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             await self.client.close()  # a given one too: it belongs to this loop, which ends
 
     async def start(self) -> None:

@@ -5,17 +5,18 @@ Neighbours: `client` and `writer` send what is built here, `watch` and `cache` k
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
 from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.api.unstructured import PartialObjectMetadata
+from neptune.runtime.answers import parse_object, refuse_cut
 from neptune.runtime.errors import ApiUnreachable, DecodeError, error_from_status
 from neptune.runtime.http import JSON
 
 #: What the last bookmark of the initial events carries (KEP-3157).
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +66,30 @@ class WatchEvent:
 
 def parse_event(line: bytes) -> WatchEvent:
     """Return the event that a line of a watch holds, or raise the ApiError that it stands for."""
-    try:
-        event = json.loads(line)
-        kind, item = event["type"], event["object"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ApiUnreachable(f"what came on the watch is not an event, is a proxy on the way? {line[:80]!r}") from error
-    if kind == "ERROR":
+    event = parse_object(line)
+    item: Any
+    kind, item = event.get("type"), event.get("object")
+    if kind == "ERROR" and isinstance(item, dict):
         raise error_from_status(item)
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    if kind not in _CHANGES or not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
+        raise ApiUnreachable(f"what came on the watch is not an event, is a proxy on the way? {line[:80]!r}")
     return WatchEvent(kind, item)
 
 
 def decode(cls: type[R], raw: bytes) -> R:
-    """Return the object, or raise a DecodeError that names it and the field that does not fit."""
+    """Return the object.
+
+    Raises:
+        DecodeError: it does not fit its type; the text names it and the field.
+        ApiUnreachable: this is no object at all.
+    """
     try:
+        refuse_cut(raw)
         return cls.from_json(raw)
-    except (ValueError, TypeError) as error:
-        metadata = json.loads(raw).get("metadata", {})
+    except (ValueError, TypeError, RecursionError) as error:
+        metadata = parse_object(raw).get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
         key = ResourceKey(metadata.get("namespace", ""), metadata.get("name", ""))
         raise DecodeError(f"{describe(cls)} {key} does not fit its type, correct it or its schema: {error}") from error
 

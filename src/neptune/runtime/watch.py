@@ -32,6 +32,7 @@ from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import SettingsError
 from neptune.log import get_logger
+from neptune.runtime.answers import CUT
 from neptune.runtime.client import Client
 from neptune.runtime.errors import (
     ApiError,
@@ -266,8 +267,8 @@ class ListWatch(Generic[R]):
         while True:
             try:
                 await self._step()
-            # The last three: an answer that is JSON and yet no list or object, as from a captive portal.
-            except (ApiError, SettingsError, ValueError, KeyError, TypeError) as error:
+            # Whatever it is: nothing that a server or a proxy can send may end the program.
+            except Exception as error:  # noqa: BLE001
                 delay, changed = self._core.failed(error, self._clock.monotonic())
                 if changed and isinstance(error, Gone):
                     self._log.info("watch expired, listing again", problem=error.message)
@@ -357,7 +358,10 @@ class ListWatch(Generic[R]):
             except Exception as error:  # noqa: BLE001  # foreign code; an object kept whole is better than none
                 name = item["metadata"]["name"]
                 self._log.warning("transform failed, object kept as it is", object=name, problem=repr(error))
-        return snapshot(cls, item)
+        try:
+            return snapshot(cls, item)
+        except RecursionError:  # it could just be read, and just not be written
+            return snapshot(cls, {"metadata": item["metadata"], "spec": CUT})
 
 
 class Unfinished(ApiUnreachable):

@@ -1,0 +1,72 @@
+"""JSON that came from the API server, read so that one object in it cannot spoil the others.
+
+Invariant: what `parse` and `parse_object` cannot read is an ApiUnreachable, never another error, and an object that is
+nested deeper than Python can follow is cut and marked, so that the list or the watch that it is in goes on. The server
+stores 10,000 levels, and a thousand, which 6 KB of a custom resource are enough for, are too many here.
+Neighbours: `query` and `client` read answers with it, `query.decode` refuses what is marked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from neptune.api.meta import Json
+from neptune.runtime.errors import ApiUnreachable
+
+#: Levels that are kept of what is nested too deep; the interpreter's limit is about 1000 calls, ours among them.
+MAX_DEPTH = 250
+#: Stands where something was cut.
+CUT = "neptune.io/nested-too-deep"
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def parse(raw: bytes) -> Any:
+    """Return what the JSON text says, with `CUT` in the place of what is nested too deep.
+
+    Raises:
+        ApiUnreachable: it is no JSON.
+    """
+    try:
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            return json.loads(_cut(raw))
+    except ValueError as error:
+        raise _nonsense(raw) from error
+
+
+def parse_object(raw: bytes) -> Json:
+    """Return the JSON object that the text says; otherwise as `parse`, also when it is another value."""
+    answer = parse(raw)
+    if not isinstance(answer, dict):
+        raise _nonsense(raw)
+    return answer
+
+
+def refuse_cut(raw: bytes) -> None:
+    """Raise a ValueError for an object from which something was cut."""
+    if CUT.encode() in raw:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _cut(raw: bytes) -> bytes:
+    """Put `CUT` in the place of each list and object that is below `MAX_DEPTH` levels."""
+    parts: list[bytes] = []
+    depth, kept_to = 0, 0
+    for token in _TOKEN.finditer(raw):
+        if token[0] in b"[{":
+            depth += 1
+            if depth == MAX_DEPTH:
+                parts += [raw[kept_to : token.start()], b'"', CUT.encode(), b'"']
+        elif token[0] in b"]}":
+            if depth == MAX_DEPTH:
+                kept_to = token.end()
+            depth -= 1
+    parts.append(raw[kept_to:])
+    return b"".join(parts)
+
+
+def _nonsense(raw: bytes) -> ApiUnreachable:
+    return ApiUnreachable(f"the answer is not an object of Kubernetes, is a proxy on the way? {raw[:80]!r}")
