@@ -29,7 +29,7 @@ def system_namespace(kubeconfig: Path) -> None:
     kubectl("apply", "--server-side", "-f", "-", kubeconfig=kubeconfig, stdin=manifest)
 
 
-@pytest.mark.parametrize(("path", "objects"), [(CLOUD, 7), (EDGE, 2)])
+@pytest.mark.parametrize(("path", "objects"), [(CLOUD, 9), (EDGE, 2)])
 def test_the_api_server_takes_every_object(system_namespace: None, kubeconfig: Path, path: Path, objects: int) -> None:
     assert dry_run(path, kubeconfig).count("serverside-applied") == objects
 

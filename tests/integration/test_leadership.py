@@ -12,7 +12,7 @@ import yaml
 from neptune.testing.processes import Process
 from tests.integration.world import World
 
-RIGHTS = Path(__file__).parents[2] / "deploy" / "cloud" / "rbac.yaml"
+RIGHTS = Path(__file__).parents[2] / "deploy" / "cloud" / "cloud-controller.yaml"
 
 
 def start(world: World, name: str, *more: str) -> Process:

@@ -176,7 +176,7 @@ class _both:  # a word of the little language above
     ("plant", "first"),
     [
         (the_verdict_goes_out_before_the_write, 0),
-        (a_push_of_any_epoch_is_taken, 74),
+        (a_push_of_any_epoch_is_taken, 528),
         (a_part_of_an_answer_is_taken_for_all, 16),
         (a_mass_is_forgotten_and_a_cloud_that_knows_nothing_answers, 1),
         (a_report_of_another_generation_is_written, 13),
@@ -186,7 +186,7 @@ class _both:  # a word of the little language above
         (an_older_push_undoes_a_newer_one, 151),
         (nothing_is_stored, 0),
         (the_former_owner_is_not_told, 142),
-        (an_older_report_undoes_a_newer_one, 196),
+        (an_older_report_undoes_a_newer_one, 1655),
         (a_report_is_sent_once, 10),
         (a_server_that_went_back_is_not_noticed, 60),
         (any_will_counts, 0),
