@@ -112,6 +112,8 @@ async def test_the_function_sees_the_finalizer_that_was_just_set_and_its_first_w
             for name in "abcdefgh":
                 made = await client.create(dataset(namespace, name))
                 await until(client, made.key, lambda found: found.status.number_of_samples == 1)
+                await client.delete(made)
+                await gone(client, made.key)
     assert [each for each in seen if each != [NAME]] == []
     assert not [entry for entry in logs if entry["event"] == "object changed meanwhile, trying again"]
 
