@@ -259,7 +259,7 @@ async def test_what_comes_after_the_start_is_refused_and_not_forgotten(tmp_path:
         (nothing, {"timeout_seconds": 0}, ValueError),
         ("nothing", {}, TypeError),
     ],
-    ids=str,
+    ids=["no workers", "no time", "no function"],
 )
 def test_a_controller_that_could_never_work_is_refused(
     reconcile: Any, numbers: dict[str, Any], problem: type[Exception]

@@ -59,6 +59,22 @@ async def test_it_is_alive_and_not_ready_until_the_caches_are_synced(
         await manager.stop()
 
 
+async def test_a_check_that_raises_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    def broken() -> bool:
+        raise ValueError("no")
+
+    async with faulty_server(tmp_path, on_list=listing(), on_watch=streaming()) as server:
+        manager = Manager(kubeconfig=server.kubeconfig, listen="127.0.0.1:0")
+        manager.ready["own"] = broken
+        await manager.start()
+        code, text = await ask(manager.probe_port, "/readyz")
+        assert (code, text.splitlines()[1:]) == (
+            503,
+            ["[-]own failed: ValueError('no')", "[+]workers ok", "readyz check failed"],
+        )
+        await manager.stop()
+
+
 async def test_a_worker_that_hangs_makes_it_not_ready(tmp_path: Path) -> None:
     async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
         for _ in range(3):  # will not be cancelled

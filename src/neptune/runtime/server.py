@@ -69,7 +69,7 @@ class ProbeServer:
         return web.Response(text="ok")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        results = {name: check() for name, check in self._ready.items()}
+        results = {name: _outcome(check) for name, check in self._ready.items()}
         lines = [_line(name, result) for name, result in results.items()]
         good = all(result is True for result in results.values())
         lines.append("readyz check passed" if good else "readyz check failed")
@@ -77,6 +77,13 @@ class ProbeServer:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers=_PROMETHEUS_TEXT)
+
+
+def _outcome(check: Check) -> bool | str:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001  # foreign code; the other checks still count, and the text says which fails
+        return repr(error)
 
 
 def _line(name: str, result: bool | str) -> str:
