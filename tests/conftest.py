@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import uuid
 from pathlib import Path
@@ -35,6 +36,10 @@ from tests.support.s3 import NO_S3, S3Server, find_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# A shell that starts this with `&` has it ignore Ctrl-C, and with it every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.support.datasets", "tests.support.leftovers"]
 

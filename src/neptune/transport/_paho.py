@@ -13,6 +13,7 @@ import asyncio
 import functools
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -376,10 +377,16 @@ class _Client(Client):
 
     def _create_socket_connection(self) -> socket.socket:
         self.tcp = super()._create_socket_connection()
-        # Our PUBACKs have no answer: Nagle's algorithm would hold what we send next until the broker's delayed
-        # acknowledgement, 40 ms on Linux.
+        # Else Nagle's algorithm holds what follows a PUBACK until the broker's delayed acknowledgement, 40 ms on Linux.
         self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.tcp
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # Else a broker without `set_tcp_nodelay` waits for ours as long. The kernel forgets this; each receipt sets it.
+        data = super()._sock_recv(bufsize)
+        if self.tcp is not None and sys.platform == "linux":
+            self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         self.tcp = wrapped = super()._ssl_wrap_socket(tcp_sock)
