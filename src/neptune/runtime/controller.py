@@ -20,6 +20,7 @@ from typing import Any, Generic
 
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.errors import NeptuneError
+from neptune.runtime import slots
 from neptune.runtime.cache import Cache, Change, Informer
 from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
@@ -253,6 +254,7 @@ class Controller(Generic[R]):
         try:
             async with asyncio.timeout(self.timeout_seconds) as deadline:
                 outcome: Any
+                slots.priority.set(self.queue.priority_of(key))
                 with ctx.cache.reconciling(cls, key):
                     outcome = await self._outcome(ctx, key)
         except TimeoutError as error:

@@ -25,11 +25,13 @@ from neptune.runtime.access import Access, load_access
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 from neptune.runtime.serverwarnings import WarningLog
 from neptune.runtime.session import Cause, Observer
+from neptune.runtime.slots import Slots
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-#: Requests at a time, streams not counted: more would only queue in the server's priority levels.
-MAX_IN_FLIGHT = 64
+#: Requests at a time, streams not counted. More would only queue in the server, where an edit waits behind a list that
+#: is worked off; each also takes a connection (a TLS handshake, 100 KB). 16 keep a server with 2 cores busy.
+MAX_IN_FLIGHT = 16
 #: client-go repeats 429 and 5xx that carry Retry-After (rest/with_retry.go), ten times; a reconcile has a deadline.
 MAX_RETRIES = 3
 MAX_RETRY_AFTER_SECONDS = 10.0
@@ -65,7 +67,7 @@ class ApiSession:
         self._header_until = 0.0
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
-        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._in_flight = Slots(MAX_IN_FLIGHT)
         self._host = ""
         self._warnings = WarningLog()
         #: Who counts requests, from now on.

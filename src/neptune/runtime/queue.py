@@ -246,6 +246,10 @@ class Waiting(Generic[K]):
                     continue
         raise QueueClosed
 
+    def priority_of(self, key: K) -> int:
+        """As `WorkQueue.priority_of`."""
+        return self._queue.priority_of(key)
+
     def busy_seconds(self) -> dict[K, float]:
         """As `WorkQueue.busy_seconds`, now."""
         return self._queue.busy_seconds(self._clock.monotonic())
