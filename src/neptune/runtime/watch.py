@@ -60,6 +60,8 @@ MIN_WATCH_SECONDS = 1.0
 INITIAL_IDLE_SECONDS = 10.0
 
 log = get_logger()
+#: One for all: `json.dumps` with arguments makes an encoder a call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
         key=ResourceKey(sys.intern(metadata.get("namespace", "")), metadata["name"]),
         version=metadata.get("resourceVersion", ""),
         generation=metadata.get("generation", 0),
-        raw=json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode(),
+        raw=_encode(item).encode(),
     )
 
 
