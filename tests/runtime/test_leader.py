@@ -19,9 +19,11 @@ from aiohttp import web
 
 from neptune.api.core import ConfigMap, Lease
 from neptune.api.meta import ResourceKey
+from neptune.clock import SystemClock
 from neptune.errors import SettingsError
 from neptune.runtime import Client, Conflict, Context, LeaderElection, LeadershipLost, Manager, NotFound, Query
-from neptune.runtime.leader import Candidate
+from neptune.runtime.leader import Candidate, LeaderElector
+from neptune.runtime.metrics import Metrics
 from tests.runtime.kinds import config_map
 from tests.runtime.replica import LEASE_SECONDS, PAUSE_SECONDS
 from tests.runtime.widgets import eventually, faulty_server, status, streaming
@@ -210,6 +212,21 @@ async def test_a_stop_hands_the_lease_over_within_three_seconds_after_the_work_h
     assert lease.spec.lease_transitions == 1
     await second.stop()
     assert (await client.get(Lease, lease.key)).spec.holder_identity == ""
+
+
+async def test_a_stop_of_the_work_that_cancels_the_leader_itself_is_no_fault() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    elector = LeaderElector(Client("/none"), LeaderElection("x", namespace="ns"), SystemClock(), Metrics())
+    elector._core.leads_until = time.monotonic()
+
+    def stop_work() -> None:
+        holding.cancel()
+
+    holding: asyncio.Task[Any] = asyncio.create_task(elector.hold(stop_work))
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    assert faults == []
 
 
 @pytest.mark.parametrize("trouble", ["portal", "kubeconfig", "fault"])

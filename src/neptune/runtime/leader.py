@@ -231,6 +231,7 @@ class LeaderElector:
                 self._core.leads_until = None
                 self._status.set(0)
                 stop_work()
+            if not lost.done():  # stopping the work may have cancelled whoever waits here
                 lost.set_result(why)
 
         def ended(task: asyncio.Task[None]) -> None:
