@@ -7,7 +7,7 @@ import signal
 
 from neptune.api import Dataset
 from neptune.runtime import Cache, Client
-from neptune.runtime.cache import Change
+from neptune.runtime.informer import Change
 
 
 def say(change: Change[Dataset]) -> None:

@@ -9,7 +9,7 @@ from neptune.api import ObjectMeta
 from neptune.api.core import ConfigMap
 from neptune.clock import SystemClock
 from neptune.runtime import Client, Query
-from neptune.runtime.cache import Informer
+from neptune.runtime.informer import Informer
 from neptune.runtime.watch import ListWatch
 from neptune.testing.binaries import Binaries
 from neptune.testing.envtest import STOP_SECONDS, ControlPlane

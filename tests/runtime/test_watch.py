@@ -14,7 +14,7 @@ from aiohttp import web
 
 from neptune.clock import SystemClock
 from neptune.runtime import ApiUnreachable, Client, Forbidden, Gone, NotFound, Query, TooManyRequests
-from neptune.runtime.cache import Informer
+from neptune.runtime.informer import Informer
 from neptune.runtime.watch import Backoff, ListWatch, WatchCore
 from tests.runtime.widgets import (
     CLOSING,

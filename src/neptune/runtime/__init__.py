@@ -4,7 +4,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
 
 - `errors`: what an API server may answer.            - `sources`, `mappers`, `predicates`: what names keys, and when.
 - `http`, `query`, `writer`, `client`: requests.      - `queue`: which key is next.
-- `watch`, `cache`: a copy that stays true.           - `context`, `controller`, `manager`: who calls your function.
+- `watch`, `informer`, `cache`: a copy that stays true. - `context`, `controller`, `manager`: who calls your function.
 - `owners`, `finalizers`: whose an object is, and what happens before it goes.
 - `events`: what people are told.                     - `leader`: which replica works.
 - `watchdog`: whose function blocks the loop.
@@ -18,7 +18,7 @@ It works for any `neptune.api.meta.Resource` and names no kind. In the order of 
     manager.run()
 """
 
-from neptune.runtime.cache import Cache, Change, Informer
+from neptune.runtime.cache import Cache
 from neptune.runtime.client import Client
 from neptune.runtime.context import Context, RequeueAfter
 from neptune.runtime.controller import Controller
@@ -42,6 +42,7 @@ from neptune.runtime.errors import (
 )
 from neptune.runtime.events import Events
 from neptune.runtime.finalizers import Finalizer
+from neptune.runtime.informer import Change, Informer
 from neptune.runtime.leader import LeaderElection, LeadershipLost
 from neptune.runtime.manager import Manager, Runnable
 from neptune.runtime.mappers import Mapper

@@ -21,9 +21,10 @@ from typing import Any, Generic
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.errors import NeptuneError
 from neptune.runtime import slots
-from neptune.runtime.cache import Cache, Change, Informer
+from neptune.runtime.cache import Cache
 from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
+from neptune.runtime.informer import Change, Informer
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test

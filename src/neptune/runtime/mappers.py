@@ -13,8 +13,8 @@ from typing import Any
 
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.log import get_logger
-from neptune.runtime.cache import Change, Informer
 from neptune.runtime.errors import DecodeError
+from neptune.runtime.informer import Change, Informer
 from neptune.runtime.owners import controller_of
 from neptune.runtime.query import describe
 from neptune.runtime.queue import LOW_PRIORITY

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neptune.api import selectors
-from neptune.runtime.cache import Change
+from neptune.runtime.informer import Change
 from neptune.runtime.watch import Snapshot
 
 Test = Callable[[Change[Any]], bool]
