@@ -12,7 +12,7 @@ import signal
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,6 +31,7 @@ from tests.support.doors import (
     find_mosquitto,
 )
 from tests.support.kubectl import kubectl
+from tests.support.missing import missing
 from tests.support.mosquitto import ANYBODY, Broker, Mosquitto
 from tests.support.s3 import NO_S3, S3Server, find_s3
 
@@ -65,13 +66,6 @@ def pytest_report_header() -> list[str]:
     return [f"API server: {_api_server_door() or 'none'}", f"MQTT broker: {_broker_door() or 'none'}"]
 
 
-def _missing(doors: str) -> NoReturn:
-    """End a test that lacks a real part; `doors` names the ways to it in one line."""
-    if os.environ.get("NEPTUNE_REQUIRE_REAL") == "1":
-        pytest.fail(doors, pytrace=False)
-    pytest.skip(doors)
-
-
 @pytest.fixture(scope="session")
 def binaries(request: pytest.FixtureRequest) -> Binaries:
     """Give the executables of a control plane, built if need be, to a test that starts its own."""
@@ -85,7 +79,7 @@ def binaries(request: pytest.FixtureRequest) -> Binaries:
             lacking = str(error)
     found = find_binaries(os.environ)
     if found is None:
-        _missing(f"no control plane of our own: {lacking}")
+        missing(f"no control plane of our own: {lacking}")
     return found
 
 
@@ -102,7 +96,7 @@ def kubeconfig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     door = _api_server_door()
     match door:
         case None:
-            _missing(NO_API_SERVER)
+            missing(NO_API_SERVER)
         case Door(Way.ADDRESS, address):
             yield Path(address)
         case Door(Way.CONTAINER, image):
@@ -119,7 +113,7 @@ def kubeconfig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def namespace(kubeconfig: Path) -> str:
     """Give a namespace of the test's own. It stays: no controller would empty it."""
     if find_kubectl(os.environ) is None:
-        _missing(NO_KUBECTL)
+        missing(NO_KUBECTL)
     name = f"test-{uuid.uuid4().hex[:10]}"
     kubectl("create", "namespace", name, kubeconfig=kubeconfig)
     return name
@@ -130,7 +124,7 @@ def shell_env(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
     """Give the environment of a shell whose user has a cluster and the commands."""
     executable = find_kubectl(os.environ)
     if executable is None:
-        _missing(NO_KUBECTL)
+        missing(NO_KUBECTL)
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(executable.parent), os.environ["PATH"]]),
@@ -147,7 +141,7 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | Mos
     door = _broker_door()
     match door:
         case None:
-            _missing(NO_BROKER)
+            missing(NO_BROKER)
         case Door(Way.ADDRESS, address):
             yield Broker.parse(address)
         case Door(Way.CONTAINER, image):
@@ -165,7 +159,7 @@ def start_mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
     """Give a function that starts a broker of the test's own: `start_mosquitto(config=..., folder=...)`."""
     executable = find_mosquitto(os.environ)
     if executable is None:
-        _missing(NO_MOSQUITTO)
+        missing(NO_MOSQUITTO)
     started: list[Mosquitto] = []
 
     def start(*, config: str = ANYBODY, folder: Path | None = None) -> Mosquitto:
@@ -183,7 +177,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Give the session's S3 server, which checks signatures. It is shared: a test uses names of its own."""
     executable = find_s3(os.environ)
     if executable is None:
-        _missing(NO_S3)
+        missing(NO_S3)
     with S3Server(executable, tmp_path_factory.mktemp("s3")) as server:
         yield server
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,10 +12,11 @@ import yaml
 from neptune.runtime import Client
 from tests.chaos.havoc import FILES, NODES, Havoc, Ruins, random_of_the_run, through
 from tests.support.mosquitto import Mosquitto
+from tests.support.mounts import small_mount
 from tests.support.proxy import Proxy
 
 #: Room for the state of a node and little more.
-DISK = "size=1m"
+DISK_KILOBYTES = 1024
 
 
 @pytest.fixture
@@ -25,14 +24,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a file system of its own, which a test can fill; only root can make one."""
     folder = tmp_path / NODES[0]
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", folder], capture_output=True, check=False)
-    if made.returncode != 0:
-        why = f"no small file system to fill, run the tests as root: {made.stderr.decode().strip()}"
-        if os.environ.get("NEPTUNE_REQUIRE_REAL") == "1":
-            pytest.fail(why, pytrace=False)
-        pytest.skip(why)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_mount(folder, kilobytes=DISK_KILOBYTES):
+        yield folder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.support.missing import missing
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2  # umount2(2)
@@ -20,7 +20,7 @@ def hung_mount(folder: Path) -> Iterator[None]:
     try:
         server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        pytest.skip(f"no FUSE here: {error.strerror}")
+        missing(f"no FUSE here: {error.strerror}")
     try:
         _mount(folder, "fuse", f"fd={server},rootmode=40000,user_id=0,group_id=0")
     except BaseException:
@@ -45,7 +45,7 @@ def small_mount(folder: Path, *, kilobytes: int) -> Iterator[None]:
 
 def _mount(folder: Path, kind: str, options: str) -> None:
     if _libc.mount(b"test", bytes(folder), kind.encode(), 0, options.encode()) != 0:
-        pytest.skip(f"this user may not mount {kind}: {os.strerror(ctypes.get_errno())}")
+        missing(f"this user may not mount {kind}: {os.strerror(ctypes.get_errno())}")
 
 
 def _unmount(folder: Path) -> None:
