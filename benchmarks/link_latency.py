@@ -20,52 +20,28 @@ from pathlib import Path
 from benchmarks.agent_budget import broker
 from benchmarks.rows import Row, milliseconds, print_rows
 from benchmarks.stage import NAMESPACE, Stage
+from benchmarks.statuses import Followed
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
-from neptune.runtime import Client, Conflict, Query
+from neptune.api.meta import Json
+from neptune.runtime import Client, Conflict
 
 NODE = "edge0"
-PATIENCE_SECONDS = 120.0
 
 
-class Numbers:
-    """The numbers of samples as a watch tells them. Used as a context."""
+class Numbers(Followed):
+    """The numbers of samples."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        super().__init__(client)
         self._numbers: dict[str, int | None] = {}
-        self._changed = asyncio.Event()
-        self._listed = asyncio.Event()
-
-    async def __aenter__(self) -> Numbers:
-        self._task = asyncio.create_task(self._watch())
-        await self._listed.wait()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
 
     async def until(self, numbers: dict[str, int]) -> float:
         """Wait for these numbers, and return when the last one came."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not numbers.items() <= self._numbers.items():
-                self._changed.clear()
-                await self._changed.wait()
+        await self._wait_for(lambda: numbers.items() <= self._numbers.items())
         return time.monotonic()
 
-    async def _watch(self) -> None:
-        version = ""
-        while True:
-            initial = not self._listed.is_set()
-            async with self._client.watch(Query(Dataset), version, initial=initial) as events:
-                async for event in events:
-                    version = event.version
-                    if event.type != "BOOKMARK":
-                        name = event.object["metadata"]["name"]
-                        self._numbers[name] = event.object.get("status", {}).get("numberOfSamples")
-                        self._changed.set()
-                    elif event.ends_initial:
-                        self._listed.set()
+    def _take(self, dataset: Json) -> None:
+        self._numbers[dataset["metadata"]["name"]] = dataset.get("status", {}).get("numberOfSamples")
 
 
 async def main(rounds: int, burst: int) -> None:
