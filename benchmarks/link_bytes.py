@@ -16,10 +16,11 @@ from uuid import UUID
 from benchmarks.rows import print_rows
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import CloudLink
+from neptune.protocol.codec import decode
 from neptune.protocol.desired import DesiredState
 from neptune.protocol.digest import spec_hash
 from neptune.protocol.inventory import Inventory
-from neptune.protocol.messages import ConditionReport, DesiredObject, StatusReport, StatusUpdate, decode
+from neptune.protocol.messages import ConditionReport, DesiredObject, StatusReport, StatusUpdate
 from neptune.protocol.node import NodeLink
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received
@@ -74,11 +75,11 @@ def pair(number: int = NUMBER) -> Pair:
     rng = Random(1)  # noqa: S311 - the same uids each time, no secret
     objects = {item.uid: item for item in _objects(number, rng)}
     reports = {uid: _report(uid) for uid in objects}
-    inventory = Inventory(objects.get)
+    inventory = Inventory(lambda _node, uid: objects.get(uid))
     node = NodeLink(NODE, _NOW_MS, TOPICS, rng, "neptune-edge/0.1.0", DesiredState(dict(objects)))
     node.cluster = str(UUID(int=rng.getrandbits(128)))
     for uid, item in objects.items():
-        inventory.put(NODE, item, reports[uid])
+        inventory.put(uid, {NODE: (item, reports[uid])})
         node.outbox.remember(reports[uid])
     cloud = CloudLink(_NOW_MS, TOPICS, inventory, is_ready=True, cluster=node.cluster)
     return Pair(objects, inventory, node, cloud)
@@ -103,10 +104,10 @@ def scenarios() -> Iterator[tuple[str, Pair]]:
     uid, item = next(iter(one.objects.items()))
     spec = {**item.spec, "url": "/var/lib/neptune/data/other.txt"}
     one.objects[uid] = replace(item, generation=2, spec=spec, hash=spec_hash(spec))
-    one.inventory.put(NODE, one.objects[uid], _report(uid))
+    one.inventory.put(uid, {NODE: (one.objects[uid], _report(uid))})
     yield "one object changed", one
     gone = pair()
-    gone.inventory.remove(next(iter(gone.objects)))
+    gone.inventory.put(next(iter(gone.objects)), {})
     yield "one object deleted", gone
     lost = pair()
     lost.node.outbox.remember(_report(next(iter(lost.objects)), 1001))

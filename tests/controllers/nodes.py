@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Self, TypeVar
 
-from neptune.protocol import messages, node
+from neptune.protocol import codec, messages, node
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change
 from neptune.protocol.messages import (
@@ -143,14 +143,14 @@ class _Peer:
             except TransportClosed:
                 return
             if isinstance(event, Received):
-                self.messages.append(messages.decode(event.payload))
+                self.messages.append(codec.decode(event.payload))
             await self.on_event(event)
             if isinstance(event, Connected):
                 self._connected.set()
 
     def _message(self, verb: Verb, body: messages.Body, *, event_id: str = "e", retain: bool = False) -> Message:
         header = Header(event_id, 0, node_epoch=self.epoch)
-        return Message(TOPICS.node(self.name, verb), messages.encode(header, body), retain=retain)
+        return Message(TOPICS.node(self.name, verb), codec.encode(header, body), retain=retain)
 
 
 class Voice(_Peer):

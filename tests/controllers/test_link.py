@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from neptune.controllers.link import Link
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.cloud import CloudLink, Reported
 from neptune.protocol.messages import Answer, CloudPresence, DesiredObject, GetResult, ObjectsResult, Verdict
 from neptune.protocol.presence import NodeState
@@ -267,7 +267,7 @@ async def test_what_cannot_be_read_is_logged_once_a_node_and_ends_nothing(spoil:
     broker = BrokerCore()
     with structlog.testing.capture_logs() as logs:
         async with cloud(transport(broker, "cloud"), A), Voice(broker, "edge0") as node:
-            bad = spoil(messages.encode(messages.Header("e", 0), messages.Get("", "")))
+            bad = spoil(codec.encode(messages.Header("e", 0), messages.Get("", "")))
             for _ in range(3):
                 await node.transport.publish(Message(TOPICS.node("edge0", Verb.GET), bad))
             await node.get("good")

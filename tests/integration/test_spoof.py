@@ -22,7 +22,7 @@ import pytest
 from neptune.api import Dataset
 from neptune.clock import SystemClock
 from neptune.controllers.app import CloudController
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.messages import Header, Presence, StatusUpdate
 from neptune.protocol.topics import DEFAULT_PREFIX, TO_CLOUD, Topics, Verb
 from neptune.runtime import Client
@@ -95,7 +95,7 @@ class Stage:
     datasets: dict[str, Dataset]
 
     async def say(self, node: str, verb: Verb, body: messages.Body, epoch: int = 1) -> None:
-        payload = messages.encode(Header("e", 0, node_epoch=epoch), body)
+        payload = codec.encode(Header("e", 0, node_epoch=epoch), body)
         await self.nodes[node].publish(Message(TOPICS.node(node, verb), payload, retain=verb is Verb.PRESENCE))
 
     async def counts(self, node: str, number: int, *, seq: int, epoch: int = 1) -> Dataset:
@@ -180,7 +180,7 @@ def payloads(uid: str, own_uid: str) -> Iterator[bytes]:
 
 def forged(*uids: str, generation: int = 1, **head: Any) -> bytes:
     reports = tuple(report(uid, FORGED, seq=50, generation=generation) for uid in uids)
-    message = json.loads(messages.encode(Header("x", 0, node_epoch=1), StatusUpdate(reports)))
+    message = json.loads(codec.encode(Header("x", 0, node_epoch=1), StatusUpdate(reports)))
     message["body"] |= {"node": VICTIM}
     return json.dumps(message | head).encode()
 
@@ -214,7 +214,7 @@ def says_it_is_the_victim(topic: str) -> bool:
 async def test_on_the_topic_of_another_node_the_access_list_alone_decides(stage: Stage, has_acl: bool) -> None:
     """The topic is the identity: without an access list, whoever writes on a node's topic is that node."""
     uid = stage.datasets[VICTIM].metadata.uid
-    payload = messages.encode(Header("e", 0, node_epoch=2), StatusUpdate((report(uid, FORGED, seq=2),)))
+    payload = codec.encode(Header("e", 0, node_epoch=2), StatusUpdate((report(uid, FORGED, seq=2),)))
     outcome = await stage.nodes[ATTACKER].publish(Message(TOPICS.node(VICTIM, Verb.STATUS_UPDATE), payload))
     if has_acl:
         await stage.counts(ATTACKER, 7, seq=2)

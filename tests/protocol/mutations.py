@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from neptune.protocol.codec import encode
 from neptune.protocol.messages import (
     Body,
     CloudPresence,
@@ -24,10 +25,11 @@ from neptune.protocol.messages import (
     StatusUpdate,
     Updated,
     Verdict,
-    encode,
+    WorkReport,
 )
 from tests.protocol.samples import a_report, an_object
 
+WORK = WorkReport("r-1", "Running", "2026-01-31T12:00:00Z", 40, 1200, {"loss": "0.3"}, "round 2 of 5")
 BODIES: list[Body] = [
     Presence(online=True, connection=3, agent="0.1.0"),
     CloudPresence(online=False),
@@ -41,6 +43,7 @@ BODIES: list[Body] = [
     Updated((an_object("u1"),), ("u2", "u3")),
     StatusUpdate((a_report("u1", 0), a_report("u2", None),)),
     StatusUpdate((StatusReport("u", 1, 2, 3, None, (ConditionReport("Ready", "True", "Counted", "3 samples"),)),)),
+    StatusUpdate((StatusReport("u", 1, 2, None, None, (), work=WORK),)),
     StatusResult((Verdict("u1", 7, 4, 409, "is at generation 2"),)),
 ]  # fmt: skip
 HEADER = Header(

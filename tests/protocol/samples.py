@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.digest import DigestTree, object_entry, spec_hash, status_entry
 from neptune.protocol.messages import Body, DesiredObject, Get, Header, ObjectsResult, StatusReport, Verdict
 from neptune.protocol.topics import Topics, Verb
@@ -54,12 +54,12 @@ def everything(*objects: DesiredObject, reports: tuple[StatusReport, ...] = ()) 
 
 def to_node(verb: Verb, body: Body, *, event_id: str = "e", epoch: int = 1, seq: int = 1, code: int = 200) -> Received:
     header = Header(event_id, 0, cloud_epoch=epoch, seq=seq, code=code)
-    return Received(TOPICS.node(NODE, verb), messages.encode(header, body), retained=False, connection=1)
+    return Received(TOPICS.node(NODE, verb), codec.encode(header, body), retained=False, connection=1)
 
 
 def to_cloud(verb: Verb, body: Body, *, node: str = NODE, event_id: str = "e", epoch: int = 7) -> Received:
     header = Header(event_id, 0, node_epoch=epoch)
-    return Received(TOPICS.node(node, verb), messages.encode(header, body), retained=False, connection=1)
+    return Received(TOPICS.node(node, verb), codec.encode(header, body), retained=False, connection=1)
 
 
 def raw(topic: str, payload: bytes) -> Received:
@@ -67,7 +67,7 @@ def raw(topic: str, payload: bytes) -> Received:
 
 
 def read(message: Message) -> tuple[Header, Body]:
-    return messages.decode(message.payload)
+    return codec.decode(message.payload)
 
 
 def rng() -> Random:

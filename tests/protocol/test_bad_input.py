@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neptune.protocol import messages
+from neptune.protocol import codec
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import CloudLink
 from neptune.protocol.cloud import Warn as CloudWarn
@@ -26,7 +26,7 @@ PLACES = [TOPICS.cloud(), *(TOPICS.node(NODE, verb) for verb in Verb), "some/whe
 
 
 def envelope(**changes: object) -> bytes:
-    good = json.loads(messages.encode(Header("e", 0, 1), Updated((), ("a", "b"))))
+    good = json.loads(codec.encode(Header("e", 0, 1), Updated((), ("a", "b"))))
     return json.dumps({**good, **changes}).encode()
 
 
@@ -65,7 +65,7 @@ def synchronise(link: NodeLink, connection: int = 1) -> bool:
             asked, body = read(action.message)
             if isinstance(body, Get):
                 said = Header(asked.event_id, 0, max(1, link.cloud_epoch), seq=10**6, cluster=link.cluster)
-                payload = messages.encode(said, everything(*OBJECTS))
+                payload = codec.encode(said, everything(*OBJECTS))
                 link.received(raw(TOPICS.node(NODE, Verb.GET_RESULT), payload), 0.0, 0)
     return link.live and len(link.desired.records) == 2
 
@@ -108,7 +108,7 @@ def test_what_another_cluster_left_on_the_broker_is_dropped(retained: bool) -> N
     link = a_node()
     link.cluster = "here"
     for place, body in zip(PLACES, [BODIES[1], *BODIES, *BODIES], strict=False):
-        payload = messages.encode(Header("e", 0, 99, seq=99, cluster="there"), body)
+        payload = codec.encode(Header("e", 0, 99, seq=99, cluster="there"), body)
         assert not [a for a in link.received(Received(place, payload, retained, 1), 0.0, 0) if isinstance(a, Publish)]
     assert (link.cloud_epoch, len(link.desired.records)) == (1, 2)
 

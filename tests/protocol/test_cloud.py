@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import SNAPSHOT_OBJECTS, Action, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.digest import bucket_of
@@ -201,8 +201,8 @@ def test_unreadable_report_is_refused_too() -> None:
     "message",
     [
         raw(TOPICS.node(NODE, Verb.STATUS_UPDATE), b"\0"),
-        raw(TOPICS.node(NODE, Verb.PRESENCE), messages.encode(Header("e", 0), a_get())),
-        raw("some/topic", messages.encode(Header("e", 0), a_get())),
+        raw(TOPICS.node(NODE, Verb.PRESENCE), codec.encode(Header("e", 0), a_get())),
+        raw("some/topic", codec.encode(Header("e", 0), a_get())),
         to_cloud(Verb.GET, Updated((), ())),
         to_cloud(Verb.UPDATED, Updated((), ("a",))),
     ],
@@ -246,7 +246,7 @@ def test_cloud_asks_a_node_that_is_said_to_have_gone_whether_it_is_there() -> No
 
 def heard_of(cloud_epoch: int) -> Received:
     """Return a question of a node that has heard of a cloud of this epoch."""
-    payload = messages.encode(Header("e", 0, cloud_epoch=cloud_epoch, node_epoch=7), a_get())
+    payload = codec.encode(Header("e", 0, cloud_epoch=cloud_epoch, node_epoch=7), a_get())
     return raw(TOPICS.node(NODE, Verb.GET), payload)
 
 
@@ -284,7 +284,7 @@ def test_epoch_stays_at_its_limit_whatever_a_node_claims() -> None:
 def test_node_of_another_cluster_is_not_heard() -> None:
     cloud = a_cloud(an_object("a"))
     cloud.cluster = "here"
-    payload = messages.encode(Header("e", 0, node_epoch=7, cluster="there"), a_get())
+    payload = codec.encode(Header("e", 0, node_epoch=7, cluster="there"), a_get())
     actions = cloud.received(raw(TOPICS.node(NODE, Verb.GET), payload), 0.0, 0)
     assert answers(actions) == []
     assert warnings(actions) == ["message dropped: the node is of cluster there; this is here"]

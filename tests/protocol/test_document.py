@@ -10,9 +10,10 @@ from typing import get_args
 
 import pytest
 
-from neptune.protocol import cloud, desired, messages, presence, status
+from neptune.protocol import cloud, codec, desired, messages, presence, status
+from neptune.protocol.codec import decode, encode
 from neptune.protocol.digest import DigestTree, bucket_of, object_entry, spec_hash, status_entry
-from neptune.protocol.messages import ObjectsResult, StatusUpdate, decode, encode
+from neptune.protocol.messages import ObjectsResult, StatusUpdate
 from neptune.protocol.topics import DEFAULT_PREFIX, TO_CLOUD, TO_NODE, Topics
 from tests.protocol.samples import object_tree, status_tree
 
@@ -82,8 +83,8 @@ def test_object_of_the_example_has_the_hash_that_our_cloud_makes() -> None:
 
 
 def test_limits_of_the_document_are_those_of_the_code() -> None:
-    assert (messages.MAX_MESSAGE_BYTES, messages.BATCH_BYTES) == (128 * 1024, 64 * 1024)
-    assert (messages.MAX_ASKED, messages._MAX_DEPTH, messages.MAX_TEXT, messages.MAX_NUMBER) == (
+    assert (codec.MAX_MESSAGE_BYTES, codec.BATCH_BYTES) == (128 * 1024, 64 * 1024)
+    assert (messages.MAX_ASKED, codec._MAX_DEPTH, codec.MAX_TEXT, messages.MAX_NUMBER) == (
         500,
         32,
         4096,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.digest import bucket_of
@@ -81,7 +81,7 @@ def answer(link: NodeLink, actions: list[Action], *, epoch: int = 1, seq: int = 
 
 
 def birth(*, epoch: int = 1, online: bool = True, retained: bool = False) -> Received:
-    payload = messages.encode(Header("c", 0, cloud_epoch=epoch), CloudPresence(online))
+    payload = codec.encode(Header("c", 0, cloud_epoch=epoch), CloudPresence(online))
     return Received(TOPICS.cloud(), payload, retained, 1)
 
 
@@ -363,10 +363,10 @@ def test_link_without_a_connection_is_quiet() -> None:
     "message",
     [
         raw(TOPICS.node(NODE, Verb.UPDATED), b"{"),
-        raw("somewhere/else", messages.encode(Header("e", 0, 1), Updated((), ("a",)))),
-        raw(TOPICS.node("edge1", Verb.UPDATED), messages.encode(Header("e", 0, 1, seq=99), Updated((), ("a",)))),
-        raw(TOPICS.node(NODE, Verb.GET_RESULT), messages.encode(Header("e", 0), a_get())),
-        raw(TOPICS.node(NODE, Verb.UPDATED), messages.encode(Header("e", 0), CloudPresence(online=True))),
+        raw("somewhere/else", codec.encode(Header("e", 0, 1), Updated((), ("a",)))),
+        raw(TOPICS.node("edge1", Verb.UPDATED), codec.encode(Header("e", 0, 1, seq=99), Updated((), ("a",)))),
+        raw(TOPICS.node(NODE, Verb.GET_RESULT), codec.encode(Header("e", 0), a_get())),
+        raw(TOPICS.node(NODE, Verb.UPDATED), codec.encode(Header("e", 0), CloudPresence(online=True))),
     ],
     ids=["not JSON", "other topic", "other node", "wrong type", "birth on a topic of the node"],
 )
@@ -391,7 +391,7 @@ def test_node_below_an_epoch_that_the_cloud_has_heard_of_goes_above_it_and_says_
 
 def echo(node_epoch: int) -> Received:
     """Return verdicts on nothing from a cloud that has heard of this epoch."""
-    payload = messages.encode(Header("e", 0, cloud_epoch=1, node_epoch=node_epoch), StatusResult(()))
+    payload = codec.encode(Header("e", 0, cloud_epoch=1, node_epoch=node_epoch), StatusResult(()))
     return raw(TOPICS.node(NODE, Verb.STATUS_RESULT), payload)
 
 
@@ -450,14 +450,14 @@ def test_first_cloud_that_answers_names_the_cluster_and_others_are_not_heard_any
 
 def of_cluster(cluster: str, verb: Verb, body: messages.Body, *, event_id: str = "e", epoch: int = 1) -> Received:
     header = Header(event_id, 0, cloud_epoch=epoch, seq=10, cluster=cluster)
-    return raw(TOPICS.node(NODE, verb), messages.encode(header, body))
+    return raw(TOPICS.node(NODE, verb), codec.encode(header, body))
 
 
 def test_birth_spreads_the_nodes_as_it_says_and_two_minutes_at_most() -> None:
     asked_at = []
     for seconds in (0, 60, 10_000):
         link = a_live_link()
-        payload = messages.encode(Header("c", 0, 1), CloudPresence(online=True, roll_call_seconds=seconds))
+        payload = codec.encode(Header("c", 0, 1), CloudPresence(online=True, roll_call_seconds=seconds))
         link.received(raw(TOPICS.cloud(), payload), 0.0, 0)
         asked_at.append(link.next_deadline() or 0.0)
     assert asked_at[0] <= ROLL_CALL_SECONDS < asked_at[1] <= 60 < asked_at[2] <= 120

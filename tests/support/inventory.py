@@ -17,7 +17,7 @@ class LiveInventory(Inventory):
         objects_of: Callable[[str], Iterable[DesiredObject]],
         statuses_of: Callable[[str], Iterable[StatusReport]] = lambda _node: (),
     ) -> None:
-        super().__init__(lambda _uid: None)
+        super().__init__(lambda _node, _uid: None)
         self._objects_of = objects_of
         self._statuses_of = statuses_of
 

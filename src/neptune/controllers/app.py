@@ -139,20 +139,17 @@ def epoch_of(term: int, now_ms: int) -> int:
 def follow(cache: Cache, namespace: str) -> Inventory:
     """Return an inventory that changes with the cache."""
 
-    def object_of(uid: str) -> DesiredObject | None:
+    def object_of(_node: str, uid: str) -> DesiredObject | None:
         dataset = find(cache, uid)
         return None if dataset is None else desired(dataset)
 
     def on_change(change: Change[Dataset]) -> None:
         dataset = informer.decode_or_none(change.new) if change.new else None
         if change.old and (dataset is None or change.old.uid != dataset.metadata.uid):
-            inventory.remove(change.old.uid)
-        if dataset is None:
-            return
-        if dataset.spec.node_name:
-            inventory.put(dataset.spec.node_name, desired(dataset), as_reported(dataset))
-        else:
-            inventory.remove(dataset.metadata.uid)
+            inventory.put(change.old.uid, {})
+        if dataset is not None:
+            node = dataset.spec.node_name
+            inventory.put(dataset.metadata.uid, {node: (desired(dataset), as_reported(dataset))} if node else {})
 
     inventory = Inventory(object_of)
     informer = cache.watch(Dataset, namespace)

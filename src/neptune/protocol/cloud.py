@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
+from neptune.protocol.codec import MessageError
 from neptune.protocol.digest import BUCKETS
 from neptune.protocol.inventory import Inventory
 from neptune.protocol.messages import (
@@ -29,7 +30,6 @@ from neptune.protocol.messages import (
     GetObjects,
     GetResult,
     Header,
-    MessageError,
     ObjectsResult,
     Presence,
     Question,
@@ -120,7 +120,7 @@ class CloudLink:
             return self._drop("", f"{message.topic[:200]}: not a topic of a node")
         node, verb = parsed
         try:
-            header, body = messages.decode(message.payload)
+            header, body = codec.decode(message.payload)
         except MessageError as error:
             return [*self._refuse(node, verb, error, timestamp), *self._drop(node, str(error))]
         if self.cluster and header.cluster not in ("", self.cluster):
@@ -170,8 +170,8 @@ class CloudLink:
         self, node: str, objects: Iterable[DesiredObject], deleted: Iterable[str], timestamp: int
     ) -> list[Publish]:
         """Tell a node what changed, in as many messages as the size limit asks for."""
-        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in messages.batches(objects)]
-        published += [self._updated(node, Updated((), batch), timestamp) for batch in messages.batches(deleted)]
+        published = [self._updated(node, Updated(batch, ()), timestamp) for batch in codec.batches(objects)]
+        published += [self._updated(node, Updated((), batch), timestamp) for batch in codec.batches(deleted)]
         return published
 
     def ask(self, node: str, timestamp: int) -> Publish:
@@ -182,7 +182,7 @@ class CloudLink:
         """Tell a node what became of its reports."""
         return [
             self._send(node, Verb.STATUS_RESULT, self._header(timestamp), StatusResult(batch))
-            for batch in messages.batches(verdicts)
+            for batch in codec.batches(verdicts)
         ]
 
     def _on_presence(self, node: str, header: Header, body: Presence, now: float, timestamp: int) -> list[Action]:
@@ -269,7 +269,7 @@ class CloudLink:
         event_id = f"cloud-{self.epoch:x}-c{connection}"
         header = Header(event_id, timestamp, cloud_epoch=self.epoch, cluster=self.cluster)
         spread = 1 + self.inventory.nodes // ROLL_CALL_NODES_PER_SECOND
-        payload = messages.encode(header, CloudPresence(online=online, roll_call_seconds=spread))
+        payload = codec.encode(header, CloudPresence(online=online, roll_call_seconds=spread))
         return Message(self.topics.cloud(), payload, retain=True)
 
     def _header(self, timestamp: int, *, event_id: str = "") -> Header:
@@ -285,7 +285,7 @@ class CloudLink:
         topic = self.topics.node(node, verb)
         # The echo tells a process that starts below an earlier one, for want of its disk or its clock, to go above it.
         header = replace(header, node_epoch=self.presence.highest_epoch(node))
-        return Publish(Message(topic, messages.encode(header, body), expiry_seconds=EXPIRY_SECONDS))
+        return Publish(Message(topic, codec.encode(header, body), expiry_seconds=EXPIRY_SECONDS))
 
     def _drop(self, node: str, reason: str) -> list[Action]:
         self.dropped += 1
@@ -302,7 +302,7 @@ class CloudLink:
 
 def _parts(objects: list[DesiredObject], deleted: list[str]) -> list[ObjectsResult]:
     """Cut objects into parts that can be sent; the uids of what is gone, of which there are few, go in the first."""
-    cut = list(messages.batches(objects)) or [()]
+    cut = list(codec.batches(objects)) or [()]
     return [
         ObjectsResult(number, len(cut), part, tuple(deleted) if number == 1 else ())
         for number, part in enumerate(cut, start=1)

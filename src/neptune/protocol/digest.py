@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from neptune.protocol.messages import DesiredObject, Json, StatusReport, fitting
+from neptune.protocol.codec import fitting
+from neptune.protocol.messages import DesiredObject, Json, StatusReport
 
 BUCKETS = 256
 _ENTRY_BYTES, _BUCKET_BYTES = 16, 8
@@ -57,14 +58,13 @@ def status_entry(report: StatusReport) -> str:
     """Return the entry of a status: what the API server keeps of it, joined by NUL, an empty text for what is absent.
 
     The fields: uid, observed_generation, number_of_samples, update_time; status, reason and message of `Ready`;
-    fingerprint.
+    fingerprint, which for a task is the id of its report.
     """
     samples = "" if report.number_of_samples is None else str(report.number_of_samples)
     ready = next((item for item in report.conditions if item.type == READY), None)
     words = (ready.status, fitting(ready.reason), fitting(ready.message)) if ready else ("", "", "")
-    return _entry(
-        report.uid, str(report.observed_generation), samples, report.update_time or "", *words, report.fingerprint or ""
-    )
+    content = report.work.id if report.work else report.fingerprint or ""
+    return _entry(report.uid, str(report.observed_generation), samples, report.update_time or "", *words, content)
 
 
 def _entry(*fields: str) -> str:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
+from neptune.protocol.codec import MessageError
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
     Answer,
@@ -27,7 +28,6 @@ from neptune.protocol.messages import (
     Get,
     GetResult,
     Header,
-    MessageError,
     ObjectsResult,
     Presence,
     Question,
@@ -145,7 +145,7 @@ class NodeLink:
         """A message arrived."""
         topic = message.topic
         try:
-            header, body = messages.decode(message.payload)
+            header, body = codec.decode(message.payload)
         except MessageError as error:
             return self._drop(f"{topic}: {error}")
         if self.cluster and header.cluster not in ("", self.cluster):
@@ -194,7 +194,7 @@ class NodeLink:
         if self._turn is not None and self._turn.at <= now:
             actions += self._begin(now, timestamp)
         if self.live:
-            for batch in messages.batches(self.outbox.due(now)):
+            for batch in codec.batches(self.outbox.due(now)):
                 actions.append(self._publish(Verb.STATUS_UPDATE, StatusUpdate(batch), timestamp))
         return actions
 
@@ -340,10 +340,10 @@ class NodeLink:
         body = Presence(online=online, connection=connection, agent=self.agent, will_epoch=will_epoch)
         topic = self.topics.node(self.node, Verb.PRESENCE)
         header = self._header(f"{self.node}-{self.epoch:x}-c{connection}", timestamp)
-        return Message(topic, messages.encode(header, body), retain=True)
+        return Message(topic, codec.encode(header, body), retain=True)
 
     def _publish(self, verb: Verb, body: Body, timestamp: int, event_id: str = "") -> Publish:
-        payload = messages.encode(self._header(event_id or self._event_id(), timestamp), body)
+        payload = codec.encode(self._header(event_id or self._event_id(), timestamp), body)
         return Publish(Message(self.topics.node(self.node, verb), payload, expiry_seconds=EXPIRY_SECONDS))
 
     def _event_id(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from neptune.api import DatasetStatus, get_condition
 from neptune.controllers.dataset import downstream
-from neptune.protocol import messages
+from neptune.protocol import codec
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, accepted, condition, controller, counted, given, ready
 from tests.controllers.nodes import Node, Time, Voice, eventually, report
@@ -174,7 +174,7 @@ async def test_a_status_that_somebody_wiped_is_written_again(cluster: Cluster, b
 async def test_a_dataset_that_no_message_can_carry_says_so_and_holds_no_other_up(
     cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "BATCH_BYTES", 500)
+    monkeypatch.setattr(codec, "BATCH_BYTES", 500)
     async with controller(cluster, broker), Node(broker, "edge0") as node:
         await cluster.create("large", url="/data/" + "x" * 500)
         await cluster.create()

@@ -11,8 +11,9 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from neptune.api import Condition, ConditionType, Dataset, Reason, Time, get_condition, set_condition
+from neptune.protocol.codec import BATCH_BYTES
 from neptune.protocol.digest import READY
-from neptune.protocol.messages import BATCH_BYTES, ConditionReport, StatusReport
+from neptune.protocol.messages import ConditionReport, StatusReport
 from neptune.protocol.presence import NodeState
 
 _time: TypeAdapter[datetime] = TypeAdapter(Time)

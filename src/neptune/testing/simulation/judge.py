@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from neptune.edge.problems import Problem
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
+from neptune.protocol.codec import MessageError
 from neptune.protocol.desired import Change
-from neptune.protocol.messages import MessageError, StatusResult, StatusUpdate
+from neptune.protocol.messages import StatusResult, StatusUpdate
 from neptune.protocol.topics import Topics
 from neptune.testing.simulation.loop import Process
 from neptune.testing.simulation.world import Node, World
@@ -157,7 +158,7 @@ class Judge:
         self._count(client_id)
         parsed = self._topics.parse(publication.topic)
         try:
-            header, body = messages.decode(publication.payload)
+            header, body = codec.decode(publication.payload)
         except MessageError:
             return
         self._world.trace.say(client_id.removeprefix("neptune-"), f"sends {_told(body)}", seq=header.seq or None)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
 from neptune.protocol.messages import Header, StatusReport, StatusUpdate
 from neptune.protocol.topics import Topics, Verb
 from neptune.runtime.errors import ApiError
@@ -127,7 +127,7 @@ class Schedule:
             self._create(name)
 
     def _create_large(self) -> None:
-        for number in range(messages.BATCH_BYTES // len(_LONG) + 2):
+        for number in range(codec.BATCH_BYTES // len(_LONG) + 2):
             name, node = f"large{number}", self._world.nodes[0].name
             self._user("POST", "", {
                 "apiVersion": "neptune.io/v1alpha1", "kind": "Dataset",
@@ -333,7 +333,7 @@ class Schedule:
         header = Header("forged", 0, node_epoch=2**50)
         topic = self._topics.node(liar.name, Verb.STATUS_UPDATE)
         self._world.trace.say(liar.name, "lies")
-        self._world.network.inject(Publication(topic, messages.encode(header, StatusUpdate(reports))))
+        self._world.network.inject(Publication(topic, codec.encode(header, StatusUpdate(reports))))
 
     def _junk(self) -> None:
         topic = self._topics.node(self._a_node().name, self._rng.choice(list(Verb)))
@@ -345,7 +345,7 @@ class Schedule:
         """Leave what an earlier installation may have left retained."""
         if self._rng.random() < 0.2:
             header = Header("left over", 0, cloud_epoch=self._rng.choice((1, 2**50)))
-            payload = messages.encode(header, messages.CloudPresence(self._rng.random() < 0.5))
+            payload = codec.encode(header, messages.CloudPresence(self._rng.random() < 0.5))
             self._world.network.inject(Publication(self._topics.cloud(), payload, retain=True))
 
     # Words

@@ -7,24 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neptune.protocol import messages
+from neptune.protocol import codec, messages
+from neptune.protocol.codec import MessageError, batches, decode, encode, size
 from neptune.protocol.messages import (
     Body,
     ConditionReport,
     DesiredObject,
     Get,
     Header,
-    MessageError,
     ObjectsResult,
     StatusReport,
     StatusResult,
     StatusUpdate,
     Updated,
     Verdict,
-    batches,
-    decode,
-    encode,
-    size,
 )
 from tests.protocol.mutations import BODIES, HEADER, JSON, mutated
 from tests.protocol.samples import a_report, an_object
@@ -106,7 +102,7 @@ def test_other_version_is_answered_with_upgrade(version: object) -> None:
 
 def test_too_large_message_is_not_looked_at() -> None:
     with pytest.raises(MessageError, match="at most 131072") as caught:
-        decode(b" " * (messages.MAX_MESSAGE_BYTES + 1))
+        decode(b" " * (codec.MAX_MESSAGE_BYTES + 1))
     assert caught.value.code == messages.TOO_LARGE
 
 
@@ -144,7 +140,7 @@ def test_texts_for_people_are_cut_and_cleaned_so_that_they_do_not_cost_a_batch()
     assert update.reports[1] == reports[1]
     message = update.reports[0].conditions[0].message
     assert message.startswith("no file ?\ufffdé")
-    assert len(message) == messages.MAX_TEXT
+    assert len(message) == codec.MAX_TEXT
     _, result = decode(encode(Header("e", 1), StatusResult((Verdict("u1", 1, 1, 400, bad),))))
     assert isinstance(result, StatusResult)
 
@@ -195,7 +191,7 @@ def test_batches_keep_order_and_limit(items: list[str], limit: int) -> None:
 
 def test_full_batch_stays_below_what_is_read() -> None:
     items = [an_object(f"u{number}", url="/\U0001f600é" * 500) for number in range(200)]
-    header = Header("é" * messages.MAX_TEXT, 1, reason="é" * messages.MAX_TEXT)
+    header = Header("é" * codec.MAX_TEXT, 1, reason="é" * codec.MAX_TEXT)
     for batch in batches(items):
         assert decode(encode(header, ObjectsResult(1, 1, batch, ())))
     assert len(list(batches(items))) > 2
