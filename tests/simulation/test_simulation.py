@@ -13,6 +13,7 @@ import pytest
 from neptune.controllers.dataset.upstream import Upstream
 from neptune.testing.simulation import __main__ as program
 from neptune.testing.simulation import simulate
+from neptune.testing.simulation.profiles import PROFILES, Profile, drawn_profile
 
 #: `make simulate` runs any number of others.
 SEEDS = 300
@@ -33,8 +34,9 @@ def test_a_failure_names_its_seed_and_how_to_replay_it(capsys: pytest.CaptureFix
     with patch.object(Upstream, "_write", never), patch.object(sys, "argv", arguments):
         assert program.main() == 1
     shown = capsys.readouterr().out
-    assert "seed 3 FAILED: dataset" in shown
-    assert "python -m neptune.testing.simulation --replay 3" in shown
+    profile = drawn_profile(3).name
+    assert f"seed 3 ({profile}) FAILED: dataset" in shown
+    assert f"python -m neptune.testing.simulation --replay 3 --profile {profile}" in shown
 
 
 def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed() -> None:
@@ -50,6 +52,22 @@ def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed()
         for seed in ("1", "2")
     ]
     assert runs[0] == runs[1] == "\n".join(simulate(7).trace) + "\n"
+
+
+def test_a_schedule_is_the_same_whether_its_seed_drew_the_profile_or_somebody_named_it() -> None:
+    outcome = simulate(7)
+    assert simulate(7, PROFILES[outcome.profile]).trace == outcome.trace
+    other = next(each for each in PROFILES.values() if each.name != outcome.profile)
+    assert simulate(7, other).trace != outcome.trace
+
+
+def test_a_few_seeds_draw_every_profile() -> None:
+    assert {drawn_profile(seed).name for seed in range(100)} == set(PROFILES)
+
+
+def test_a_profile_that_names_no_action_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"profile odd names what no schedule has: \['rain'\]"):
+        simulate(7, Profile("odd", frozenset({"rain", "edit"})))
 
 
 def test_two_seeds_are_two_schedules() -> None:

@@ -72,6 +72,7 @@ class CloudController:
         core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
         self.link = Link(core, transport, clock)
         downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        cache.watch(Dataset, namespace).subscribe(downstream.note)
         self.manager.add(self._open)
         nodes = Keys()
         self.link.on_report = self.upstream.take

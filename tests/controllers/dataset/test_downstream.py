@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from neptune.api import DatasetStatus, get_condition
+from neptune.api import Dataset, DatasetStatus, ResourceKey, get_condition
+from neptune.controllers.app import CloudController
 from neptune.controllers.dataset import downstream
+from neptune.controllers.dataset.downstream import Downstream
 from neptune.protocol import codec
+from neptune.runtime import Context, RequeueAfter
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, accepted, condition, controller, counted, given, ready
 from tests.controllers.nodes import Node, Time, Voice, eventually, report
@@ -39,6 +44,37 @@ async def test_a_silent_node_is_pushed_again(
         await cluster.create()
         await eventually(lambda: len(node.pushed) >= 3)
         assert len({item.uid for item in node.pushed}) == 1
+
+
+async def test_what_another_cloud_had_counted_while_the_cache_lagged_goes_to_the_node_again(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_look, look = asyncio.Event(), Downstream.reconcile
+
+    async def late(self: Downstream, ctx: Context, key: ResourceKey) -> RequeueAfter | None:
+        await may_look.wait()
+        return await look(self, ctx, key)
+
+    monkeypatch.setattr(Downstream, "reconcile", late)
+    async with Voice(broker, "edge0") as node:
+        async with controller(cluster, broker) as cloud:
+            await node.birth()
+            made = await cluster.create()
+            made.status = DatasetStatus(observed_generation=1, number_of_samples=3)
+            await cluster.client.status.patch(made)
+            await eventually(lambda: generation_answered(cloud, made) == 1)
+            may_look.set()
+            await eventually(lambda: node.pushed)
+            assert [(item.uid, item.generation) for item in node.pushed] == [(made.metadata.uid, 1)]
+        async with controller(cluster, broker) as cloud:
+            await cluster.create("b")
+            await eventually(lambda: len(node.pushed) > 1)
+            assert node.pushed[1].name == "b", "who starts is asked by all nodes, and has nothing to make good"
+
+
+def generation_answered(cloud: CloudController, made: Dataset) -> int | None:
+    known = cloud.manager.cache.get(Dataset, made.key)
+    return known.status.observed_generation if known else None
 
 
 async def test_a_move_tells_both_nodes_and_shuts_the_first_one_up(cluster: Cluster, broker: BrokerCore) -> None:

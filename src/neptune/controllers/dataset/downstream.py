@@ -19,7 +19,7 @@ from neptune.protocol.digest import spec_hash
 from neptune.protocol.inventory import fits
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
-from neptune.runtime import Context, RequeueAfter
+from neptune.runtime import Change, Context, RequeueAfter
 
 KIND = Dataset.resource.kind
 #: A node that counts a small file answers sooner than this, and a broker tells sooner which nodes are there; writing
@@ -63,12 +63,22 @@ class Downstream:
         self._link = link
         self._clock = clock
         self._sent: dict[ResourceKey, _Sent] = {}
+        #: What came since nodes were first answered, and was not looked at yet.
+        self._news: set[ResourceKey] = set()
+
+    def note(self, change: Change[Dataset]) -> None:
+        """Note what nodes may have been told otherwise: an object or a generation that the cache did not have."""
+        if change.new is None or not self._link.core.is_ready:
+            return
+        if change.old is None or change.old.generation != change.new.generation:
+            self._news.add(change.key)
 
     async def reconcile(self, ctx: Context, key: ResourceKey) -> RequeueAfter | None:
         """Bring the node that owns the data, and the status, in step with the Dataset."""
         dataset = ctx.cache.get(Dataset, key)
         sent = self._release_former_owner(key, dataset)
         if dataset is None or sent is None:
+            self._news.discard(key)
             return None
         now = self._clock.now()
         if show_hindrance := _hindrance(dataset):
@@ -80,7 +90,13 @@ class Downstream:
         if state is not NodeState.ONLINE and unsettled > 0:
             # A connection that has just come up brings the births that the broker has kept in a moment.
             return RequeueAfter(unsettled)
+        is_news = key in self._news
+        self._news.discard(key)
         if dataset.status.observed_generation == dataset.metadata.generation:
+            if is_news:
+                # The node has answered another cloud, of which this one's cache did not know. What this one has told
+                # the node since, that there is no such thing for one, nobody else makes good.
+                self._link.push(sent.node, sent.uid)
             return await self._watch_over(ctx, dataset, state)
         wait = self._push(sent, dataset.metadata.generation) if state is NodeState.ONLINE else None
         if state is not NodeState.ONLINE or sent.times > 1 or (wait or 0) > PATIENCE_SECONDS:
@@ -99,6 +115,7 @@ class Downstream:
             if sent.node:
                 self._link.push(sent.node, sent.uid)
             sent = None
+            self._news.add(key)
         if sent is None and dataset is not None:
             sent = self._sent[key] = _Sent(dataset.spec.node_name, dataset.metadata.uid)
         return sent

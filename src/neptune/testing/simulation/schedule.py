@@ -20,6 +20,7 @@ from neptune.protocol.topics import Topics, Verb
 from neptune.runtime.errors import ApiError
 from neptune.testing.simulation.judge import FORGED, Judge
 from neptune.testing.simulation.network import Weather
+from neptune.testing.simulation.profiles import Profile
 from neptune.testing.simulation.server import Trouble
 from neptune.testing.simulation.world import Machine, Node, World
 from neptune.transport.broker_types import Action, Publication
@@ -32,38 +33,51 @@ _MERGE = "application/merge-patch+json"
 _LONG = "/data/" + "x" * 4000
 #: How long a fault lasts at most (seconds).
 _FAULT_SECONDS = 40.0
+#: How much more often than others happens what a profile names.
+_OFTEN = 5
 _LINES = (b"", b"one\n", b"one\n\ntwo\r\n", b"a\nb\nc", b"1\n2\n3\n4\n5\n6\n7\n8\n9\n")
 
 
 class Schedule:
     """A schedule on a world. `lossy` allows what only the next synchronisation heals."""
 
-    def __init__(self, world: World, judge: Judge, *, lossy: bool) -> None:
+    def __init__(self, world: World, judge: Judge, profile: Profile, *, lossy: bool) -> None:
         self._world = world
         self._judge = judge
         self._rng = world.fork()
+        self._profile = profile
         self._lossy = lossy
         self._topics = Topics()
         self._is_over = self._has_backup = False
         self._last_edited = NAMES[0]
         self._last_written = (world.nodes[0], PATHS[0])
         self._twins: list[Machine] = []
-        users: list[tuple[int, Callable[[], None]]] = [
-            (8, self._create), (4, self._edit), (4, self._edit_again), (4, self._move), (3, self._delete),
-            (3, self._recreate), (8, self._write_file), (6, self._write_again),
-            (2, self._delete_file), (1, self._create_many),
-        ]  # fmt: skip
-        faults: list[tuple[int, Callable[[], None]]] = [
-            (4, self._kill_node), (2, self._doom), (3, self._kill_cloud), (2, self._stop), (1, self._depose),
-            (4, self._cut), (3, self._partition), (1, self._restart_broker), (3, self._change_weather),
-            (3, self._trouble), (2, self._api_away), (2, self._break_watches), (1, self._silence_watches),
-            (1, self._jump), (1, self._twin), (1, self._forge), (1, self._junk),
-        ]  # fmt: skip
+        users: dict[str, tuple[int, Callable[[], None]]] = {
+            "create": (8, self._create), "edit": (4, self._edit), "edit_again": (4, self._edit_again),
+            "move": (4, self._move), "delete": (3, self._delete), "recreate": (3, self._recreate),
+            "write_file": (8, self._write_file), "write_again": (6, self._write_again),
+            "delete_file": (2, self._delete_file), "create_many": (1, self._create_many),
+        }  # fmt: skip
+        faults: dict[str, tuple[int, Callable[[], None]]] = {
+            "kill_node": (4, self._kill_node), "doom": (2, self._doom), "kill_cloud": (3, self._kill_cloud),
+            "stop": (2, self._stop), "depose": (1, self._depose), "cut": (4, self._cut),
+            "partition": (3, self._partition), "restart_broker": (1, self._restart_broker),
+            "change_weather": (3, self._change_weather), "trouble": (3, self._trouble), "api_away": (2, self._api_away),
+            "break_watches": (2, self._break_watches), "silence_watches": (1, self._silence_watches),
+            "jump": (1, self._jump), "twin": (1, self._twin), "forge": (1, self._forge), "junk": (1, self._junk),
+        }  # fmt: skip
         if lossy:
-            faults += [(1, self._deny), (2, self._restore)]
-        # Each schedule has a few faults often and some never: all of them evenly would hide each other (Groce et al.,
-        # "Swarm Testing", 2012).
-        self._actions = users + [(weight * self._rng.choice((0, 0, 1, 1, 5)), fault) for weight, fault in faults]
+            faults |= {"deny": (1, self._deny), "restore": (2, self._restore)}
+        self._actions = [
+            (weight * (_OFTEN if name in profile.often else 1), action) for name, (weight, action) in users.items()
+        ] + [(weight * self._frequency(name), action) for name, (weight, action) in faults.items()]
+        if unknown := profile.often - users.keys() - faults.keys():
+            raise ValueError(f"profile {profile.name} names what no schedule has: {sorted(unknown)}")
+
+    def _frequency(self, fault: str) -> int:
+        if self._profile.often:
+            return _OFTEN if fault in self._profile.often else 0
+        return self._rng.choice((0, 0, 1, 1, _OFTEN))
 
     def begin(self) -> None:
         """Set the scene: files, datasets, programs."""
@@ -72,7 +86,7 @@ class Schedule:
                 node.files.write(path, self._rng.choice(_LINES))
         for _ in range(self._rng.randint(1, 5)):
             self._create()
-        if self._rng.random() < 0.08:
+        if self._rng.random() < self._profile.large:
             self._create_large()
         self._judge.look(since_ever=True)
         self._leftovers()
@@ -136,7 +150,8 @@ class Schedule:
             })  # fmt: skip
 
     def _edit(self) -> None:
-        self._last_edited = self._rng.choice(NAMES)
+        there = [item["metadata"]["name"] for item in self._judge.objects()]
+        self._last_edited = self._rng.choice(there or NAMES)
         self._edit_again()
 
     def _edit_again(self) -> None:
@@ -231,12 +246,17 @@ class Schedule:
         self._world.trace.say(old.name, "is deposed")
         process.stop()
         self._twins.append(old)
-        if not self._world.is_elected:
-            self._judge.may_go_back()
         self._world.cloud.client_id = f"neptune-cloud-{len(self._twins)}"
         self._world.cloud.process = None
         self._world.start(self._world.cloud)
-        self._until(process.resume)
+
+        def resume() -> None:
+            if not self._world.is_elected:
+                # It goes above its successor's epoch. Before that, what it had said is of a lower one.
+                self._judge.may_go_back()
+            process.resume()
+
+        self._until(resume)
 
     def _twin(self) -> None:
         """Start another agent of the same name, on a disk of its own, for some time."""

@@ -15,6 +15,7 @@ from neptune.protocol.node import RESYNC_SECONDS
 from neptune.testing.simulation import loop as virtual
 from neptune.testing.simulation.judge import Judge
 from neptune.testing.simulation.loop import START_SECONDS
+from neptune.testing.simulation.profiles import Profile, drawn_profile
 from neptune.testing.simulation.schedule import Schedule
 from neptune.testing.simulation.world import World
 from neptune.transport.broker_types import Limits, Overflow
@@ -39,6 +40,8 @@ class Outcome:
     """What became of a schedule: the failures, none if all went well, and the events that led there."""
 
     seed: int
+    #: The name of its profile.
+    profile: str
     failures: tuple[str, ...]
     trace: tuple[str, ...]
     #: Virtual seconds that the faults lasted, and that it took from there until all agreed.
@@ -46,22 +49,27 @@ class Outcome:
     healing_seconds: float
 
 
-def simulate(seed: int) -> Outcome:
-    """Run the schedule of that seed. The same seed gives the same outcome, each time and on each machine."""
+def simulate(seed: int, profile: Profile | None = None) -> Outcome:
+    """Run the schedule of that seed, of that profile or else of one that the seed draws.
+
+    The same seed and profile give the same outcome, each time and on each machine, whoever named the profile.
+    """
     parent = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="neptune-simulation-", dir=parent) as folder:
-        return virtual.run(_simulate(seed, Path(folder)))
+        return virtual.run(_simulate(seed, profile or drawn_profile(seed), Path(folder)))
 
 
-async def _simulate(seed: int, folder: Path) -> Outcome:
+async def _simulate(seed: int, profile: Profile, folder: Path) -> Outcome:
     rng = Random(seed)  # noqa: S311  # a schedule, no secret
-    lossy = rng.random() < 0.5
+    lossy = rng.random() < profile.lossy
     # Queues so short that a burst does not fit, as with a slow reader behind a fast writer.
     limits = Limits(queue_messages=5, in_flight=2) if lossy and rng.random() < 0.5 else None
-    world = World(seed, folder, limits=limits, overflow=rng.choice((Overflow.NEWEST, Overflow.OLDEST)))
+    overflow = rng.choice((Overflow.NEWEST, Overflow.OLDEST))
+    is_elected = rng.random() < profile.elected
+    world = World(seed, folder, is_elected=is_elected, limits=limits, overflow=overflow)
     judge = Judge(world)
-    schedule = Schedule(world, judge, lossy=lossy)
-    world.trace.say("schedule", "begins", seed=seed, lossy=lossy, limits=limits)
+    schedule = Schedule(world, judge, profile, lossy=lossy)
+    world.trace.say("schedule", "begins", seed=seed, profile=profile.name, lossy=lossy, limits=limits)
     healed_at = ended_at = world.loop.time()
     with world.trace.listening():
         try:
@@ -73,7 +81,12 @@ async def _simulate(seed: int, folder: Path) -> Outcome:
         finally:
             await world.end()
     return Outcome(
-        seed, tuple(world.failures), tuple(world.trace.lines()), ended_at - START_SECONDS, healed_at - ended_at
+        seed,
+        profile.name,
+        tuple(world.failures),
+        tuple(world.trace.lines()),
+        ended_at - START_SECONDS,
+        healed_at - ended_at,
     )
 
 

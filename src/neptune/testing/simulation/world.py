@@ -73,11 +73,14 @@ class WatchedAgent(Agent):
 class World:
     """All of it. Made inside a `VirtualLoop`; `folder` is for the disks."""
 
-    def __init__(self, seed: int, folder: Path, *, limits: Limits | None = None, overflow: Overflow) -> None:
+    def __init__(
+        self, seed: int, folder: Path, *, is_elected: bool, limits: Limits | None = None, overflow: Overflow
+    ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.loop = loop
-        self.rng = Random(seed)  # noqa: S311  # a schedule, no secret
+        # Not the seed itself: `simulation` draws from that, and equal draws would tie what should vary by itself.
+        self.rng = Random(f"world {seed}")  # noqa: S311  # a schedule, no secret
         self.trace = Trace(loop.time)
         #: What went wrong, in a sentence each.
         self.failures: list[str] = []
@@ -85,7 +88,7 @@ class World:
         clock = VirtualClock(loop)
         silent = self.rng.random() < 0.5
         #: Whether clouds compete for a lease; else a second one is only told from the first by its epoch.
-        self.is_elected = self.rng.random() < 0.5
+        self.is_elected = is_elected
         self.network = Network(clock, self.fork(), limits=limits, overflow=overflow, silent_deny=silent)
         self.host = Host(clock, self.fork())
         self.nodes = [Node(name, f"neptune-edge-{name}", VirtualClock(loop)) for name in NODES]
