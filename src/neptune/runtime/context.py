@@ -66,6 +66,9 @@ class CallLog:
         self._bound: Any = None
 
     def __getattr__(self, name: str) -> Any:
+        # What copy and pickle look for, also on one that is not filled yet; of a logger nobody wants these.
+        if name.startswith("__") or name in self.__slots__:
+            raise AttributeError(name)
         if self._bound is None:
             namespace, own_name = self._key
             self._bound = self._log.bind(namespace=namespace, name=own_name, reconcile_id=secrets.token_hex(4))
@@ -129,4 +132,20 @@ class Context:
 
 
 Outcome = RequeueAfter | None
+
+
+def checked(outcome: Any, name: str) -> Outcome:
+    """Return what the function of that name returned.
+
+    Raises:
+        TypeError: it is no outcome.
+    """
+    if outcome is None or isinstance(outcome, RequeueAfter):
+        return outcome
+    if asyncio.iscoroutine(outcome):
+        outcome.close()
+        raise TypeError(f"{name} is a plain def that returned a coroutine: make it an async def")
+    raise TypeError(f"{name} returned {outcome!r}: return None or RequeueAfter(seconds)")
+
+
 Reconcile = Callable[[Context, ResourceKey], Awaitable[Outcome]] | Callable[[Context, ResourceKey], Outcome]

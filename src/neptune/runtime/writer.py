@@ -9,7 +9,7 @@ Neighbours: `client` is one of these and adds the reads; `http` carries the byte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,15 +48,15 @@ class WriteOptions:
 class Written:
     """A write that the server took: `version` is the object's resource version since then.
 
-    A deletion has no version; the object is gone when there is none of that `uid` any more. `labels` are those that the
-    object has since then, None when that is not known.
+    A deletion has no version; the object is gone when there is none of that `uid` any more. `raw` is the object as it
+    is since then, empty when that is not known.
     """
 
     resource: ResourceType
     key: ResourceKey
     uid: str
     version: str = ""
-    labels: Mapping[str, str] | None = field(default=None, compare=False)
+    raw: bytes = field(default=b"", compare=False, repr=False)
 
 
 class Writer:
@@ -120,13 +120,17 @@ class Writer:
         """Server-side apply: state the fields that this field manager owns, create the object if it is missing.
 
         Build `obj` with just those fields; an object that was read would claim all of them. `force` takes fields
-        over from other managers.
+        over from other managers. It is always sent; when it changes nothing, the server makes no write of it.
 
         Raises:
             Conflict: another manager owns a field, and `force` is False; `conflicts` and the message name both.
         """
         body = {**_identity(obj), **self._part(obj.to_dict())}
-        body["metadata"].pop("managedFields", None)
+        # A custom resource with empty labels is stored anew each time it is applied (seen with 1.36), and the event of
+        # that write would call for the next apply.
+        body["metadata"] = {
+            name: value for name, value in body["metadata"].items() if value and name != "managedFields"
+        }
         force_param = "true" if force else "false"
         return await self._write(
             "PATCH", type(obj), obj.key, json.dumps(body).encode(), APPLY_PATCH, {"force": force_param}
@@ -164,8 +168,7 @@ class Writer:
             accept=accept(cls),
         )
         obj = decode(cls, raw)
-        metadata = obj.metadata
-        self._tell(Written(cls.resource, obj.key, metadata.uid, metadata.resource_version, {**metadata.labels}))
+        self._tell(Written(cls.resource, obj.key, obj.metadata.uid, obj.metadata.resource_version, raw))
         return obj
 
     def _tell(self, written: Written) -> None:
