@@ -19,6 +19,7 @@ from neptune.controllers.dataset.downstream import Downstream, desired
 from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
 from neptune.controllers.link import Link
+from neptune.controllers.metrics import LinkMetrics
 from neptune.log import get_logger
 from neptune.protocol.cloud import CloudLink
 from neptune.protocol.inventory import Inventory
@@ -72,6 +73,7 @@ class CloudController:
         core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
         self.link = Link(core, transport, clock)
         downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        self.manager.metrics.registry.register(LinkMetrics(self.link))
         self.manager.add(self._open)
         nodes = Keys()
         self.link.on_report = self.upstream.take
