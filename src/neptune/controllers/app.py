@@ -72,7 +72,8 @@ class CloudController:
         # Without an election whoever started later is the later cloud, as far as the clock goes; nodes know better.
         core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
         self.link = Link(core, transport, clock)
-        downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        self.upstream = Upstream(self.link, cache, clock)
+        downstream = Downstream(self.link, clock, self.upstream.has_answer)
         self.manager.metrics.registry.register(LinkMetrics(self.link))
         self.manager.add(self._open)
         nodes = Keys()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from neptune.api import DatasetStatus, get_condition
+from neptune.api import Dataset, DatasetStatus, get_condition
 from neptune.controllers.dataset import downstream
 from neptune.protocol import messages
 from neptune.transport.broker import BrokerCore
@@ -28,6 +30,30 @@ async def test_an_edit_goes_to_the_node_and_waits_in_sight_until_it_answers(
         await node.report(report(uid, 4, seq=3, generation=2))
         assert (await node.verdict(3)).code == 200
         assert counted(4)(await cluster.get())
+
+
+async def test_an_answer_that_waits_for_its_write_is_not_announced_as_awaited(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow API server would otherwise get twice the work, just when it has too much."""
+    monkeypatch.setattr(downstream, "ANSWER_SECONDS", 0.2)
+    writes, free = [], asyncio.Event()
+    patch = cluster.client.status.patch
+
+    async def slow(dataset: Dataset) -> Dataset:
+        writes.append((dataset.metadata.name, ready(dataset)))
+        await free.wait()
+        return await patch(dataset)
+
+    monkeypatch.setattr(cluster.client.status, "patch", slow)
+    async with controller(cluster, broker), Node(broker, "edge0"), Voice(broker, "silent") as silent:
+        await silent.birth()
+        await cluster.create("answered")
+        await cluster.create("later", node="silent")
+        await eventually(lambda: ("later", ("Unknown", "WaitingForNode")) in writes)
+        assert [how for name, how in writes if name == "answered"] == [("True", "Counted")]
+        free.set()
+        await cluster.until(counted(3), "answered")
 
 
 async def test_a_silent_node_is_pushed_again(
