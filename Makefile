@@ -37,10 +37,13 @@ simulate: $(STAMP)
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m neptune.testing.simulation --seeds $(SEEDS) --from $(FROM)
 
 # Real programs, broker and API server, with real faults: `make chaos ROUNDS=20`, and CHAOS_SEED=... to repeat one.
+# A round has nine faults, each with so many CHANGES by users.
 ROUNDS     ?= 10
+CHANGES    ?= 400
 CHAOS_SEED ?= $(shell date +%s)
 chaos: envtest
-	NEPTUNE_REQUIRE_REAL=1 NEPTUNE_CHAOS_ROUNDS=$(ROUNDS) NEPTUNE_CHAOS_SEED=$(CHAOS_SEED) $(BIN)/pytest -s tests/chaos
+	NEPTUNE_REQUIRE_REAL=1 NEPTUNE_CHAOS_ROUNDS=$(ROUNDS) NEPTUNE_CHAOS_CHANGES=$(CHANGES) \
+	  NEPTUNE_CHAOS_SEED=$(CHAOS_SEED) $(BIN)/pytest -s tests/chaos
 
 # The main job on the embedded parts, with real processes: no cluster and no broker needed.
 demo: $(STAMP)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from benchmarks.agent_budget import broker
+from benchmarks.processes import cpu_seconds
 from benchmarks.rows import Row, milliseconds, print_rows
 from benchmarks.stage import NAMESPACE, Stage
 from benchmarks.statuses import Followed
@@ -34,6 +35,8 @@ class Numbers(Followed):
     def __init__(self, client: Client) -> None:
         super().__init__(client)
         self._numbers: dict[str, int | None] = {}
+        #: How many statuses were written.
+        self.writes = 0
 
     async def until(self, numbers: dict[str, int]) -> float:
         """Wait for these numbers, and return when the last one came."""
@@ -41,7 +44,9 @@ class Numbers(Followed):
         return time.monotonic()
 
     def _take(self, dataset: Json) -> None:
-        self._numbers[dataset["metadata"]["name"]] = dataset.get("status", {}).get("numberOfSamples")
+        status = dataset.get("status", {})
+        self.writes += bool(status)
+        self._numbers[dataset["metadata"]["name"]] = status.get("numberOfSamples")
 
 
 async def main(rounds: int, burst: int) -> None:
@@ -95,6 +100,7 @@ async def _measure_burst(client: Client, numbers: Numbers, data: Path, number: i
     names = [f"burst-{index}" for index in range(number)]
     for name in names:
         _file(data, name, 2)
+    used, writes = cpu_seconds(), numbers.writes
     began = time.monotonic()
     gate = asyncio.Semaphore(16)
 
@@ -105,10 +111,13 @@ async def _measure_burst(client: Client, numbers: Numbers, data: Path, number: i
     await asyncio.gather(*map(create, names))
     created = time.monotonic()
     ended = await numbers.until(dict.fromkeys(names, 2))
+    spent = {name: round(seconds - used.get(name, 0.0), 2) for name, seconds in cpu_seconds().items()}
     return {
         "contestant": f"burst of {number}",
         "seconds": round(ended - began, 2),
         "creating_seconds": round(created - began, 2),
+        "status_writes": numbers.writes - writes,
+        "cpu_seconds": {name: seconds for name, seconds in spent.items() if seconds},
     }
 
 

@@ -71,6 +71,10 @@ class Gate:
         self.open_again = asyncio.Event()
         self.published: list[Message] = []
 
+    @property
+    def dropped(self) -> int:
+        return self._inner.dropped
+
     async def open(self, session: Session) -> None:
         await self._inner.open(session)
 

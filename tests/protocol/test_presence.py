@@ -28,6 +28,16 @@ def test_node_that_nobody_heard_of_was_never_seen() -> None:
     assert table.expire(1e9) == []
 
 
+def test_tally_counts_who_was_heard_of_and_who_is_missed() -> None:
+    table = a_table()
+    table.gone("b", 1, 1, 0.0)
+    assert table.tally(["a", "b", "c", "d"]) == {
+        NodeState.ONLINE: 1,
+        NodeState.OFFLINE: 1,
+        NodeState.NEVER_SEEN: 2,
+    }
+
+
 def test_birth_makes_a_node_online_and_tells_so_once() -> None:
     table = PresenceTable()
     assert table.alive("a", 1, 1, 0.0)

@@ -9,7 +9,7 @@ import sys
 
 from neptune import __version__, log
 from neptune.cli import broker, edge_settings
-from neptune.cli.main import run_program
+from neptune.cli.main import Run, run_program
 from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole, yes_or_no
 from neptune.clock import SystemClock
 
@@ -42,11 +42,19 @@ PROGRAM = Program(
 
 def main() -> None:
     """Run the program and end the process."""
-    sys.exit(run_program(PROGRAM, _serve))
+    sys.exit(run_program(PROGRAM, _serve, runner=_runner))
+
+
+# Imports in functions, so that a node's installation, which lacks what they import, gets one line that says so.
+
+
+def _runner() -> Run:
+    from neptune.runtime.loop import run  # noqa: PLC0415
+
+    return run
 
 
 async def _serve(values: Values, stop: asyncio.Event) -> None:
-    # Here, so that a node's installation, which lacks what they import, gets one line that says so.
     from neptune.controllers.app import CloudController  # noqa: PLC0415
     from neptune.runtime import Client, LeaderElection  # noqa: PLC0415
 

@@ -11,7 +11,8 @@ import importlib.metadata
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from neptune import log
 from neptune.cli.settings import Program, Values
@@ -21,15 +22,19 @@ from neptune.errors import NeptuneError, SettingsError
 DONE, BAD_SETTINGS = 0, 2
 
 Serve = Callable[[Values, asyncio.Event], Awaitable[None]]
+Run = Callable[[Coroutine[Any, Any, int]], int]
 
 
-def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -> int:
+def run_program(
+    program: Program, serve: Serve, argv: list[str] | None = None, *, runner: Callable[[], Run] = lambda: asyncio.run
+) -> int:
     """Run a program until it is told to stop, and return its exit code.
 
     `serve` gets the settings and an event that is set by SIGTERM or SIGINT. A second signal ends the process at once.
+    `runner` loads what runs it in an event loop, once the settings are known to be good.
     """
     try:
-        return _run(program, serve, sys.argv[1:] if argv is None else argv)
+        return _run(program, serve, sys.argv[1:] if argv is None else argv, runner)
     except ModuleNotFoundError as error:
         print(f"{program.name} needs {error.name}: pip install 'neptune-edge[{program.extra}]'", file=sys.stderr)
         return BAD_SETTINGS
@@ -44,14 +49,14 @@ def run_program(program: Program, serve: Serve, argv: list[str] | None = None) -
         return INTERRUPTED
 
 
-def _run(program: Program, serve: Serve, argv: list[str]) -> int:
+def _run(program: Program, serve: Serve, argv: list[str], runner: Callable[[], Run]) -> int:
     refuse_namesake()
     values, only_show = program.load(argv, os.environ)
     if only_show:
         print(values.table())
         return DONE
     configure_log(values)
-    return asyncio.run(_until_stopped(values, serve))
+    return runner()(_until_stopped(values, serve))
 
 
 def configure_log(values: Values) -> None:

@@ -19,6 +19,7 @@ from neptune.controllers.dataset.downstream import Downstream, desired
 from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
 from neptune.controllers.link import Link
+from neptune.controllers.metrics import LinkMetrics
 from neptune.log import get_logger
 from neptune.protocol.cloud import CloudLink
 from neptune.protocol.inventory import Inventory
@@ -71,8 +72,10 @@ class CloudController:
         # Without an election whoever started later is the later cloud, as far as the clock goes; nodes know better.
         core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
         self.link = Link(core, transport, clock)
-        downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        self.upstream = Upstream(self.link, cache, clock)
+        downstream = Downstream(self.link, clock, self.upstream.has_answer)
         cache.watch(Dataset, namespace).subscribe(downstream.note)
+        self.manager.metrics.registry.register(LinkMetrics(self.link))
         self.manager.add(self._open)
         nodes = Keys()
         self.link.on_report = self.upstream.take

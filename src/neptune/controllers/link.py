@@ -8,6 +8,7 @@ Neighbours: the downstream reconciler calls `push`, the upstream one `settle`; `
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -50,6 +51,9 @@ class Link:
         self.is_connected = False
         #: The monotonic time at which the connection came up or broke; without one yet, of the start.
         self.changed_at = clock.monotonic()
+        #: Since the start: verdicts by code, and publishes by what became of them.
+        self.verdicts: Counter[int] = Counter()
+        self.publishes: Counter[Published] = Counter()
         self._transport = transport
         self._clock = clock
         self._connection = 0
@@ -91,6 +95,11 @@ class Link:
         """Return what is known of a node, or None while there is no connection to know by."""
         return self.core.presence.state(node) if self.is_connected else None
 
+    @property
+    def unread(self) -> int:
+        """Messages that were too large, or came faster than they were read."""
+        return self._transport.dropped
+
     def ready(self) -> None:
         """Answer nodes from now on: the cache holds all that there is. They are told to ask."""
         self.core.is_ready = True
@@ -106,6 +115,7 @@ class Link:
 
     def settle(self, node: str, verdict: Verdict) -> None:
         """Tell a node soon what became of its report."""
+        self.verdicts[verdict.code] += 1
         self._for(node).verdicts.append(verdict)
 
     def _wake_at(self) -> float | None:
@@ -168,7 +178,8 @@ class Link:
             del self._senders[node]
 
     def _note(self, topic: str, outcome: Published) -> None:
-        """Log a refusal, once a topic until the broker takes a message there."""
+        """Count, and log a refusal, once a topic until the broker takes a message there."""
+        self.publishes[outcome] += 1
         if outcome is Published.DENIED and topic not in self._denied:
             if len(self._denied) >= _MAX_DENIED:
                 self._denied.clear()

@@ -159,6 +159,11 @@ class _Tapped:
         self._side = side
         self._outlet = outlet
 
+    @property
+    def dropped(self) -> int:
+        """See `Transport.dropped`."""
+        return self._transport.dropped
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`."""
         await self._transport.open(Session((*session.filters, *self._side.view.filters), session.will))

@@ -268,7 +268,7 @@ class CloudLink:
     def _announcement(self, *, online: bool, connection: int, timestamp: int) -> Message:
         event_id = f"cloud-{self.epoch:x}-c{connection}"
         header = Header(event_id, timestamp, cloud_epoch=self.epoch, cluster=self.cluster)
-        spread = 1 + self.inventory.nodes // ROLL_CALL_NODES_PER_SECOND
+        spread = 1 + len(self.inventory.nodes) // ROLL_CALL_NODES_PER_SECOND
         payload = codec.encode(header, CloudPresence(online=online, roll_call_seconds=spread))
         return Message(self.topics.cloud(), payload, retain=True)
 

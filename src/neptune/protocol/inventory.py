@@ -7,7 +7,7 @@ Neighbours: `cloud.CloudLink` reads it, `controllers.app` fills it from the cach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, KeysView, Mapping
 
 from neptune.protocol import codec
 from neptune.protocol.digest import DigestTree, object_entry, status_entry
@@ -69,9 +69,9 @@ class Inventory:
         return self._statuses.get(node) or DigestTree()
 
     @property
-    def nodes(self) -> int:
-        """How many nodes should have something."""
-        return len(self._desired)
+    def nodes(self) -> KeysView[str]:
+        """The nodes that should have something."""
+        return self._desired.keys()
 
 
 def fits(item: DesiredObject) -> bool:

@@ -8,6 +8,8 @@ Neighbours: `cloud.CloudLink` feeds it; `controllers` shows the result as a cond
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
@@ -58,6 +60,12 @@ class PresenceTable:
         if entry is None:
             return NodeState.NEVER_SEEN
         return NodeState.OFFLINE if entry.away_at is None else NodeState.ONLINE
+
+    def tally(self, expected: Iterable[str]) -> Counter[NodeState]:
+        """Count the nodes by state: those that were heard of, and of those that are expected who was not."""
+        tally = Counter(self.state(node) for node in self._nodes)
+        tally[NodeState.NEVER_SEEN] = sum(node not in self._nodes for node in expected)
+        return tally
 
     def highest_epoch(self, node: str) -> int:
         """Return the highest epoch that was heard of, or 0. A process below it has to go above it to be heard."""

@@ -120,6 +120,11 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def dropped(self) -> int:
+        """Messages that were received and dropped since the start: too large, or nobody took them in time."""
+        ...
+
     async def close(self, farewell: Message | None = None) -> None:
         """Publish `farewell` where connected, disconnect without triggering the will, and free everything.
 

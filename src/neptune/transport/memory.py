@@ -52,6 +52,11 @@ class MemoryTransport:
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def dropped(self) -> int:
+        """See `Transport.dropped`."""
+        return self._inbox.dropped
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`.
 

@@ -69,7 +69,7 @@ class MqttTransport:
 
     @property
     def dropped(self) -> int:
-        """Messages that were received and dropped because nobody took them in time."""
+        """See `Transport.dropped`."""
         current = self._connection.dropped if self._connection else 0
         return self._dropped_before + current + self._inbox.dropped
 

@@ -35,6 +35,30 @@ async def test_an_edit_goes_to_the_node_and_waits_in_sight_until_it_answers(
         assert counted(4)(await cluster.get())
 
 
+async def test_an_answer_that_waits_for_its_write_is_not_announced_as_awaited(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow API server would otherwise get twice the work, just when it has too much."""
+    monkeypatch.setattr(downstream, "ANSWER_SECONDS", 0.2)
+    writes, free = [], asyncio.Event()
+    patch = cluster.client.status.patch
+
+    async def slow(dataset: Dataset) -> Dataset:
+        writes.append((dataset.metadata.name, ready(dataset)))
+        await free.wait()
+        return await patch(dataset)
+
+    monkeypatch.setattr(cluster.client.status, "patch", slow)
+    async with controller(cluster, broker), Node(broker, "edge0"), Voice(broker, "silent") as silent:
+        await silent.birth()
+        await cluster.create("answered")
+        await cluster.create("later", node="silent")
+        await eventually(lambda: ("later", ("Unknown", "WaitingForNode")) in writes)
+        assert [how for name, how in writes if name == "answered"] == [("True", "Counted")]
+        free.set()
+        await cluster.until(counted(3), "answered")
+
+
 async def test_a_silent_node_is_pushed_again(
     cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

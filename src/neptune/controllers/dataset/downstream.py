@@ -22,9 +22,11 @@ from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
 from neptune.runtime import Change, Context, RequeueAfter
 
 KIND = Dataset.resource.kind
-#: A node that counts a small file answers sooner than this, and a broker tells sooner which nodes are there; writing
-#: "waiting" before would only double the writes.
+#: A broker tells sooner than this which nodes are there (seconds).
 PATIENCE_SECONDS = 0.25
+#: A node that is there and counts small files answers sooner than this, some hundreds of them at a time too; writing
+#: "waiting" before would only double the writes. Users are told within a second.
+ANSWER_SECONDS = 0.8
 #: How long to wait for an answer before pushing again (seconds): first, and at most.
 REPUSH_BASE_SECONDS, REPUSH_MAX_SECONDS = 5.0, 60.0
 #: How often to look whether the broker is back, for an object whose node is not known to be online (seconds).
@@ -54,14 +56,18 @@ class _Sent:
     generation: int = 0
     times: int = 0
     next_at: float = 0.0
+    #: Until then a node that is there may answer before users are told that it has not.
+    patient_until: float = 0.0
 
 
 class Downstream:
     """The reconciler. One instance serves all workers: a key is never with two of them."""
 
-    def __init__(self, link: Link, clock: Clock) -> None:
+    def __init__(self, link: Link, clock: Clock, is_answered: Callable[[Dataset], bool]) -> None:
+        """`is_answered` tells whether a node's answer for this generation is here and only has to be written."""
         self._link = link
         self._clock = clock
+        self._is_answered = is_answered
         self._sent: dict[ResourceKey, _Sent] = {}
         #: What came since nodes were first answered, and was not looked at yet.
         self._news: set[ResourceKey] = set()
@@ -98,14 +104,7 @@ class Downstream:
                 # the node since, that there is no such thing for one, nobody else makes good.
                 self._link.push(sent.node, sent.uid)
             return await self._watch_over(ctx, dataset, state)
-        wait = self._push(sent, dataset.metadata.generation) if state is NodeState.ONLINE else None
-        if state is not NodeState.ONLINE or sent.times > 1 or (wait or 0) > PATIENCE_SECONDS:
-            status.show_waiting(dataset, state, now)
-            await ctx.client.status.patch(dataset)
-        if state is None:
-            return RequeueAfter(BLIND_SECONDS)
-        # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
-        return None if wait is None else RequeueAfter(wait)
+        return await self._wait_for_answer(ctx, dataset, sent, state)
 
     def _release_former_owner(self, key: ResourceKey, dataset: Dataset | None) -> _Sent | None:
         """Tell the node that had the object, if another has it now, and return the note on the present owner."""
@@ -120,18 +119,36 @@ class Downstream:
             sent = self._sent[key] = _Sent(dataset.spec.node_name, dataset.metadata.uid)
         return sent
 
+    async def _wait_for_answer(
+        self, ctx: Context, dataset: Dataset, sent: _Sent, state: NodeState | None
+    ) -> RequeueAfter | None:
+        """The node has not answered: push if it is there, and tell users whom they wait for."""
+        wait = None
+        if state is NodeState.ONLINE:
+            wait = self._push(sent, dataset.metadata.generation)
+            if (patience := sent.patient_until - self._clock.monotonic()) > 0:
+                return RequeueAfter(patience)
+        if not self._is_answered(dataset):
+            status.show_waiting(dataset, state, self._clock.now())
+            await ctx.client.status.patch(dataset)
+        if state is None:
+            return RequeueAfter(BLIND_SECONDS)
+        # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
+        return None if wait is None else RequeueAfter(wait)
+
     def _push(self, sent: _Sent, generation: int) -> float:
         """Push when it is time, and return the seconds until the next look."""
         now = self._clock.monotonic()
         if sent.generation != generation:
             sent.generation, sent.times, sent.next_at = generation, 0, now
+            sent.patient_until = now + ANSWER_SECONDS
         if sent.next_at > now:
             return sent.next_at - now
         self._link.push(sent.node, sent.uid)
         pause = min(REPUSH_MAX_SECONDS, REPUSH_BASE_SECONDS * 2.0 ** min(sent.times, 8))
         sent.times += 1
         sent.next_at = now + pause
-        return PATIENCE_SECONDS if sent.times == 1 else pause
+        return pause
 
     async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState | None) -> RequeueAfter | None:
         """The node has answered: only its presence matters now."""

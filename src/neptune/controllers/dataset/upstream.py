@@ -69,6 +69,15 @@ class Upstream:
             if (newest is None or not report.is_older(newest)) and self.mailbox.put(dataset.key, report):
                 self._newest[dataset.key] = report
 
+    def has_answer(self, dataset: Dataset) -> bool:
+        """Tell whether a report for this generation of the Dataset is here and waits to be written."""
+        report = self.mailbox.peek(dataset.key)
+        meta = dataset.metadata
+        return report is not None and (report.status.uid, report.status.observed_generation) == (
+            meta.uid,
+            meta.generation,
+        )
+
     async def reconcile(self, ctx: Context, key: ResourceKey) -> None:
         """Write the newest report of a Dataset, then tell the node."""
         dataset = ctx.cache.get(Dataset, key)
