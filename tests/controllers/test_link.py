@@ -71,6 +71,10 @@ class Gate:
         self.open_again = asyncio.Event()
         self.published: list[Message] = []
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self._inner.is_encrypted
+
     async def open(self, session: Session) -> None:
         await self._inner.open(session)
 

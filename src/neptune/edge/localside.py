@@ -159,6 +159,11 @@ class _Tapped:
         self._side = side
         self._outlet = outlet
 
+    @property
+    def is_encrypted(self) -> bool:
+        """See `Transport.is_encrypted`."""
+        return self._transport.is_encrypted
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`."""
         await self._transport.open(Session((*session.filters, *self._side.view.filters), session.will))

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar, get_args
 
 from neptune.errors import NeptuneError
+from neptune.protocol.credential_messages import CredentialBody
 
 Json = dict[str, Any]
 #: Digests of objects by uid.
@@ -33,7 +34,7 @@ MAX_ASKED = 500
 MAX_NUMBER = 2**53 - 1
 
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 400, 403, 404, 409
-TOO_LARGE, UPGRADE, UNAVAILABLE = 413, 426, 503
+TOO_LARGE, INVALID, UPGRADE, UNAVAILABLE = 413, 422, 426, 503
 
 
 class MessageError(NeptuneError):
@@ -240,7 +241,7 @@ class StatusResult:
 
 Question = Get | GetEntries | GetObjects
 Answer = GetResult | EntriesResult | ObjectsResult
-Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult
+Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult | CredentialBody
 _BODIES: dict[str, type[Body]] = {cls.TYPE: cls for cls in get_args(Body)}
 _ITEMS: dict[str, type[Any]] = {
     "objects": DesiredObject,
@@ -258,6 +259,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "Json": (dict,),
     "Entries": (dict,),
+    "dict[str, str]": (dict,),
     "int | None": (int, type(None)),
     "str | None": (str, type(None)),
 }
@@ -276,11 +278,7 @@ def encode(header: Header, body: Body) -> bytes:
 
 
 def _plain(item: Any) -> Json:
-    return asdict(item, dict_factory=_fitting)
-
-
-def _fitting(pairs: list[tuple[str, Any]]) -> Json:
-    return {name: fitting(value) if name in _FOR_PEOPLE else value for name, value in pairs}
+    return asdict(item, dict_factory=lambda pairs: {n: fitting(v) if n in _FOR_PEOPLE else v for n, v in pairs})
 
 
 def fitting(text: str) -> str:
@@ -349,7 +347,7 @@ def _value(value: object, declared: str, name: str, path: str) -> object:
         raise MessageError(f"{path}{name} is not of type {declared}")
     if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
         raise MessageError(f"{path}{name} is too long or holds a NUL")
-    if isinstance(value, dict) and declared == "Entries" and not all(isinstance(item, str) for item in value.values()):
+    if isinstance(value, dict) and declared != "Json" and not all(isinstance(item, str) for item in value.values()):
         raise MessageError(f"{path}{name} has an entry that is not of type str")
     if isinstance(value, (str, dict)):
         _check_json(value, f"{path}{name}")

@@ -52,6 +52,11 @@ class MemoryTransport:
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def is_encrypted(self) -> bool:
+        """See `Transport.is_encrypted`: what passes here may go on to peers on a plain connection."""
+        return False
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`.
 
