@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -142,7 +143,7 @@ def test_a_question_without_an_answer_is_repeated_more_and_more_rarely() -> None
         if questions(link.tick(now, 0)):
             times.append(now)
         now += 0.5
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert 2.5 <= gaps[0] <= 5.5
     assert 30.0 <= gaps[-1] <= 60.5
 
