@@ -28,9 +28,9 @@ class Ring(Keyring):
     def told(self, values: dict[str, str] | None = None, code: int = messages.OK) -> None:
         self.take(CredentialsTold("u1", "e", code, "" if values else "why not", values or {}))
 
-    async def waited_for(self, *, refused: bool = False) -> asyncio.Task[Keys | Problem]:
+    async def waited_for(self) -> asyncio.Task[Keys | Problem]:
         """Return a task that waits for the cloud."""
-        waiter = asyncio.create_task(self.of("u1", refused=refused))
+        waiter = asyncio.create_task(self.fetch("u1"))
         await asyncio.sleep(0)
         assert not waiter.done()
         return waiter
@@ -46,17 +46,17 @@ async def given(values: dict[str, str]) -> Ring:
 
 async def test_they_are_asked_for_when_they_are_needed_and_held_then() -> None:
     ring = await given(OLD)
-    assert await ring.of("u1") == Keys(OLD, is_fresh=False)
+    assert ring.held("u1") == Keys(OLD, is_fresh=False)
     assert (ring.asked, ring.woken) == (["u1"], [])
 
 
 async def test_old_ones_are_used_while_the_cloud_is_asked_about_them() -> None:
     ring = await given(OLD)
     ring.clock.ahead += REFRESH_SECONDS
-    assert await ring.of("u1") == Keys(OLD, is_fresh=False)
+    assert ring.held("u1") == Keys(OLD, is_fresh=False)
     assert ring.asked == ["u1", "u1"]
     ring.told(NEW)
-    assert await ring.of("u1") == Keys(NEW, is_fresh=False)
+    assert ring.held("u1") == Keys(NEW, is_fresh=False)
     assert (ring.asked, ring.woken) == (["u1", "u1"], [])
 
 
@@ -69,9 +69,9 @@ async def test_a_refusal_ends_the_use_of_old_ones_and_wakes_their_dataset() -> N
     assert await waiter == Problem(Reason.CREDENTIALS_NOT_FOUND, "why not")
 
 
-async def test_those_that_a_server_refused_are_not_given_again_without_asking() -> None:
+async def test_what_is_fetched_is_what_the_cloud_has_now_whatever_is_held() -> None:
     ring = await given(OLD)
-    waiter = await ring.waited_for(refused=True)
+    waiter = await ring.waited_for()
     ring.told(NEW)
     assert await waiter == Keys(NEW, is_fresh=True)
 
@@ -79,24 +79,22 @@ async def test_those_that_a_server_refused_are_not_given_again_without_asking() 
 async def test_what_comes_after_all_patience_wakes_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyring, "PATIENCE_SECONDS", 0.01)
     ring = Ring()
-    found = await ring.of("u1")
+    found = await ring.fetch("u1")
     assert isinstance(found, Problem)
     assert found.reason is Reason.CREDENTIALS_UNAVAILABLE
     ring.told(NEW)
     assert ring.woken == ["u1"]
-    assert await ring.of("u1") == Keys(NEW, is_fresh=False)
+    assert ring.held("u1") == Keys(NEW, is_fresh=False)
 
 
 async def test_nothing_is_held_of_a_dataset_that_is_gone_and_nobody_waits_for_it() -> None:
     ring = await given(OLD)
-    waiter = await ring.waited_for(refused=True)
+    waiter = await ring.waited_for()
     ring.forget("u1")
     assert isinstance(await waiter, Problem)
-    waiter = await ring.waited_for()
-    ring.told(NEW)
-    assert await waiter == Keys(NEW, is_fresh=True)
+    assert ring.held("u1") is None
 
 
 async def test_a_repr_shows_no_value() -> None:
     ring = await given(OLD)
-    assert "old" not in repr([ring._held, await ring.of("u1")])
+    assert "old" not in repr([ring._held, ring.held("u1")])

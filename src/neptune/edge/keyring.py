@@ -62,15 +62,30 @@ class Keyring:
         self._held: dict[str, _Held] = {}
         self._waiting: dict[str, asyncio.Future[_Answer]] = {}
 
-    async def of(self, uid: str, *, refused: bool = False) -> Keys | Problem:
-        """Return the credentials of a dataset. With `refused` those that are here do not open its url."""
+    def held(self, uid: str) -> Keys | None:
+        """Return the credentials of a dataset that are here; the cloud is asked about old ones meanwhile."""
         held = self._held.get(uid)
-        if held is None or refused:
-            answer = await self._answer(uid)
-            return answer if isinstance(answer, Problem) else Keys(answer, is_fresh=True)
+        if held is None:
+            return None
         if held.refresh_at <= self._clock.monotonic():
             self._ask(uid)
         return Keys(held.values, is_fresh=False)
+
+    async def fetch(self, uid: str) -> Keys | Problem:
+        """Return the credentials of a dataset as the cloud has them now. One caller a dataset at a time."""
+        waiting: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[uid] = waiting
+        self._ask(uid)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                answer = await waiting
+        except TimeoutError:
+            why = f"the cloud has not sent the credentials within {PATIENCE_SECONDS:.0f} s; they are asked for again"
+            return Problem(Reason.CREDENTIALS_UNAVAILABLE, why)
+        finally:
+            if self._waiting.get(uid) is waiting:
+                del self._waiting[uid]
+        return answer if isinstance(answer, Problem) else Keys(answer, is_fresh=True)
 
     def take(self, told: CredentialsTold) -> None:
         """The cloud has answered."""
@@ -94,17 +109,3 @@ class Keyring:
         waiting = self._waiting.pop(uid, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(Problem(Reason.CREDENTIALS_UNAVAILABLE, "its spec has just changed"))
-
-    async def _answer(self, uid: str) -> _Answer:
-        waiting: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[uid] = waiting
-        self._ask(uid)
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await waiting
-        except TimeoutError:
-            why = f"the cloud has not sent the credentials within {PATIENCE_SECONDS:.0f} s; they are asked for again"
-            return Problem(Reason.CREDENTIALS_UNAVAILABLE, why)
-        finally:
-            if self._waiting.get(uid) is waiting:
-                del self._waiting[uid]

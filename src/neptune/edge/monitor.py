@@ -144,7 +144,9 @@ class Monitor:
         quiet_seconds = _ASKING_SECONDS if is_remote and ticket.known else TELL_AFTER_SECONDS
         queue = self._heavy if _is_heavy(job.work) else self._small
         if is_remote and ticket.has_credentials and job.keys is None:
-            quiet_seconds, queue = 2 * PATIENCE_SECONDS, self._locked
+            job = job._replace(keys=self.keyring.held(ticket.uid))
+            if job.keys is None:
+                quiet_seconds, queue = 2 * PATIENCE_SECONDS, self._locked
         self._schedule.begun(ticket, self._clock.monotonic(), quiet_seconds=quiet_seconds)
         queue.put_nowait(job)
 
@@ -154,7 +156,7 @@ class Monitor:
             job = await self._locked.get()
             if not self._schedule.is_current(job.ticket):
                 continue
-            keys = await self.keyring.of(job.ticket.uid, refused=job.refusal is not None)
+            keys = await self.keyring.fetch(job.ticket.uid)
             if isinstance(keys, Problem):
                 self._finish(job.ticket, keys, 0.0)
             elif job.refusal and job.keys and job.keys.values == keys.values:
