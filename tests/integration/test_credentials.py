@@ -11,13 +11,20 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from neptune.controllers.dataset.credentials import ROLE
+from neptune.controllers.dataset.credentials import NEEDED, OPTIONAL, ROLE
+from neptune.protocol import messages
+from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
+from neptune.protocol.messages import Header
+from neptune.protocol.topics import Topics, Verb
+from neptune.transport import Message, Received, Session
+from neptune.transport.mqtt import MqttSettings, MqttTransport
 from tests.integration.test_deploy import CLOUD, CREDENTIALS
 from tests.integration.world import TlsWorld, World
 from tests.support.kubectl import kubectl
 from tests.support.missing import missing
 from tests.support.mosquitto import ANYBODY, Mosquitto
 from tests.support.s3 import BUCKET, NO_S3, S3Server, find_s3
+from tests.support.transports import closing, connect, until
 from tests.support.web import Web, serve
 
 PASSWORD, OTHER = "correct-horse-battery", "staple-horse-battery"
@@ -92,6 +99,34 @@ def test_a_controller_without_the_right_says_which_role_it_lacks(tls_world: TlsW
     tls_world.kubectl("create", "rolebinding", ROLE, "--clusterrole", ROLE,
                       "--serviceaccount", "neptune-system:cloud-controller")  # fmt: skip
     tls_world.expect_samples("data", 2)
+
+
+async def test_a_node_that_asks_for_those_of_another_is_refused(tls_world: TlsWorld, web: Web) -> None:
+    tls_world.put_secret("login", username="us", password=PASSWORD)
+    start(tls_world, root_of(web))
+    tls_world.apply("data", web.url, "edge0", credential="login")
+    tls_world.expect_samples("data", 2)
+    tls_world.make("node", "edge1")
+    ca, certificate, key = (tls_world.certs / name for name in ("ca.crt", "edge1.crt", "edge1.key"))
+    settings = MqttSettings(
+        url=tls_world.broker_url, client_id="edge1", ca_file=ca, cert_file=certificate, key_file=key
+    )
+    thief = MqttTransport(settings)
+    topics, uid = Topics(), tls_world.dataset("data")["metadata"]["uid"]
+    async with closing(thief):
+        await connect(thief, Session(topics.filters_of_node("edge1")))
+        for node in ("edge0", "edge1"):  # the access list lets it speak for itself alone
+            question = messages.encode(Header("mine", 0, node_epoch=1), GetCredentials(uid, encrypted=True))
+            await thief.publish(Message(topics.node(node, Verb.GET), question))
+        answer = await until(thief, Received, lambda event: event.topic == topics.node("edge1", Verb.GET_RESULT))
+    header, body = messages.decode(answer.payload)
+    assert (header.code, header.event_id, body) == (403, "mine", CredentialsResult(uid))
+
+
+def test_the_api_says_which_keys_the_secret_has(tls_world: TlsWorld) -> None:
+    shown = tls_world.kubectl("explain", "datasets.spec.credentialName", "--api-version", "neptune.io/v1alpha1")
+    assert all(key in shown for keys in NEEDED.values() for needed in keys for key in needed)
+    assert all(key in shown for keys in OPTIONAL.values() for key in keys)
 
 
 def test_without_tls_no_credentials_travel_and_the_condition_says_what_to_do(world: World, web: Web) -> None:
