@@ -10,7 +10,7 @@ import pytest
 
 from neptune.protocol import messages
 from neptune.protocol.actions import Publish
-from neptune.protocol.cloud import CloudLink
+from neptune.protocol.cloud import CloudLink, Warn
 from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.credentials import ASK_BASE_SECONDS, MAX_OUT, Asking, CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import MessageError
@@ -71,6 +71,12 @@ def test_a_node_may_have_those_of_its_own_object_where_both_ends_use_tls() -> No
 def test_another_node_and_an_unknown_object_are_refused_alike(node: str, uid: str) -> None:
     found = asked(a_cloud(), node=node, uid=uid)
     assert (found.code, found.reason) == (messages.FORBIDDEN, "no object of this node has this uid")
+
+
+def test_a_refusal_is_logged_once() -> None:
+    cloud, question = a_cloud(), to_cloud(Verb.GET, GetCredentials("u2", encrypted=True))
+    warned = [action for _ in range(3) for action in cloud.received(question, 0.0, 0) if isinstance(action, Warn)]
+    assert [(each.event, each.node) for each in warned] == [("credentials refused", NODE)]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class CloudLink:
                 raised = self._raised(node, header, now, timestamp)
                 return [*raised, *self._heard(node, header, now), *self._answer(node, header, body, timestamp)]
             case Verb.GET, GetCredentials():
-                actions = [*self._heard(node, header, now), self._on_credentials(node, header, body)]
+                actions = [*self._heard(node, header, now), *self._on_credentials(node, header, body)]
             case Verb.STATUS_UPDATE, StatusUpdate():
                 # Without a complete cache an unknown uid means nothing; the node sends again.
                 reported = [Reported(node, header.node_epoch, body.reports)] if self.is_ready else []
@@ -200,12 +200,13 @@ class CloudLink:
         header = replace(self._header(timestamp, event_id=told.event_id), code=code, reason=reason)
         return self._send(node, Verb.GET_RESULT, header, CredentialsResult(told.uid, values))
 
-    def _on_credentials(self, node: str, header: Header, question: GetCredentials) -> CredentialsAsked:
-        code, reason = messages.UNAVAILABLE, NOT_READY
-        if self.is_ready:
-            is_owner = self.inventory.object(node, question.uid) is not None
-            code, reason = objection(question, is_owner=is_owner, is_encrypted=self.is_encrypted)
-        return CredentialsAsked(node, question.uid, header.event_id, code, reason)
+    def _on_credentials(self, node: str, header: Header, question: GetCredentials) -> list[Action]:
+        if not self.is_ready:
+            return [CredentialsAsked(node, question.uid, header.event_id, messages.UNAVAILABLE, NOT_READY)]
+        is_owner = self.inventory.object(node, question.uid) is not None
+        code, reason = objection(question, is_owner=is_owner, is_encrypted=self.is_encrypted)
+        warned = [] if code == messages.OK else self._warn_once(node, "credentials refused", reason)
+        return [*warned, CredentialsAsked(node, question.uid, header.event_id, code, reason)]
 
     def _on_presence(self, node: str, header: Header, body: Presence, now: float, timestamp: int) -> list[Action]:
         if not body.online:

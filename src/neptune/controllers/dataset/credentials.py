@@ -14,7 +14,6 @@ from neptune.api import Dataset, ResourceKey
 from neptune.api.core import Secret
 from neptune.controllers.dataset.upstream import find
 from neptune.controllers.link import Link
-from neptune.log import get_logger
 from neptune.protocol import messages
 from neptune.protocol.credentials import CredentialsAsked, CredentialsTold
 from neptune.runtime import Cache, Context, Mailbox
@@ -31,8 +30,6 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
 OPTIONAL: Mapping[str, tuple[str, ...]] = {"s3": ("sessionToken", "region", "endpoint")}
 #: Most servers read a header of no more (Apache's LimitRequestFieldSize is 8190 bytes).
 MAX_VALUE_LENGTH = 8000
-
-log = get_logger()
 
 
 class Unusable(Exception):
@@ -73,8 +70,6 @@ class Credentials:
         self._tell(asked, code, reason, values)
 
     def _tell(self, asked: CredentialsAsked, code: int, reason: str, values: Mapping[str, str] | None = None) -> None:
-        if code not in (messages.OK, messages.UNAVAILABLE):
-            log.info("credentials refused", node=asked.node, uid=asked.uid, code=code, reason=reason)
         self._link.tell(asked.node, CredentialsTold(asked.uid, asked.event_id, code, reason, values or {}))
 
 
