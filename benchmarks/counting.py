@@ -71,7 +71,7 @@ def write_text(path: Path, size: int) -> None:
 
 def compare(path: Path, rounds: int) -> None:
     """Print a row for each way of counting the file."""
-    asked = json.dumps([str(path), "txt", None]).encode() + b"\n"
+    asked = json.dumps([str(path), "txt", None, None]).encode() + b"\n"
     contestants = {"grep -c .": (["grep", "-c", ".", str(path)], b""), "neptune": (CHILD, asked)}
     contestants |= {"wc -l": (["wc", "-l", str(path)], b""), "neptune's start": (CHILD, b"")}
     best: dict[str, Run] = {}
@@ -97,7 +97,7 @@ def append(folder: Path, rounds: int) -> None:
     path = folder / "large.txt"
     path.touch()
     os.truncate(path, 10 * 2**30)
-    asked = json.dumps([str(path), "txt", None]).encode() + b"\n"
+    asked = json.dumps([str(path), "txt", None, None]).encode() + b"\n"
     known = Checkpoint.from_json(json.loads(run(CHILD, asked).said.splitlines()[-1])["checkpoint"])
     costs = []
     for _ in range(rounds):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from neptune.api import Dataset, DatasetList, DatasetSpec, DatasetStatus, ObjectMeta, Reason
-from neptune.api.dataset import NODE_NAME_PATTERN
+from neptune.api.dataset import SUBDOMAIN_PATTERN
 from neptune.protocol.topics import is_node_name
 
 
@@ -76,5 +76,5 @@ def test_pattern_of_a_node_name_is_the_rule_of_the_link(name: str) -> None:
             return False
         return True
 
-    assert NODE_NAME_PATTERN.startswith("^")
+    assert SUBDOMAIN_PATTERN.startswith("^")
     assert fits(name) == is_node_name(name)

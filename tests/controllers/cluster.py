@@ -12,6 +12,7 @@ from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey, get_condi
 from neptune.controllers.app import CloudController
 from neptune.protocol.topics import DEFAULT_PREFIX
 from neptune.runtime import Client, LeaderElection
+from neptune.transport import Transport
 from neptune.transport.broker import BrokerCore
 from tests.controllers.nodes import Time, Voice, eventually, report, transport
 
@@ -85,11 +86,12 @@ async def controller(
     *,
     connected: bool = True,
     election: LeaderElection | None = None,
+    over: Transport | None = None,
 ) -> AsyncIterator[CloudController]:
     """Run a cloud controller for the namespace of the test."""
     made = CloudController(
         cluster.client,
-        transport(broker, "cloud"),
+        over or transport(broker, "cloud"),
         clock or Time(),
         topic_prefix=DEFAULT_PREFIX,
         namespace=cluster.namespace,

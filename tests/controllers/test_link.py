@@ -75,6 +75,10 @@ class Gate:
     def dropped(self) -> int:
         return self._inner.dropped
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self._inner.is_encrypted
+
     async def open(self, session: Session) -> None:
         await self._inner.open(session)
 

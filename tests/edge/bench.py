@@ -19,6 +19,7 @@ from neptune.edge.agent import Agent, AgentSettings
 from neptune.protocol import cloud, messages
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import CloudLink
+from neptune.protocol.credentials import CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import Topics
 from neptune.transport import Connected, Message, Received, Session, Transport
@@ -32,8 +33,12 @@ SECONDS = 10.0  # how long something may take before a test gives up
 QUICKLY = RetryPolicy(first_seconds=0.02, max_seconds=0.05)
 
 
-def dataset(url: str, *, uid: str = "u1", generation: int = 1, format_: str = "txt") -> DesiredObject:
+def dataset(
+    url: str, *, uid: str = "u1", generation: int = 1, format_: str = "txt", credential: str = ""
+) -> DesiredObject:
     spec = {"url": url, "format": format_, "nodeName": NODE}
+    if credential:
+        spec["credentialName"] = credential
     return DesiredObject("Dataset", "default", f"name-of-{uid}", uid, generation, spec)
 
 
@@ -62,9 +67,12 @@ class Cloud:
         self.objects: dict[str, DesiredObject] = {}
         #: Every report that came, in order.
         self.reports: list[StatusReport] = []
+        #: What is told of credentials, by uid: values, or a code and a reason. Who asks for others waits.
+        self.credentials: dict[str, dict[str, str] | tuple[int, str]] = {}
+        self.asked: list[CredentialsAsked] = []
         self._transport = transport
         inventory = LiveInventory(lambda _node: self.objects.values(), lambda _node: self.latest.values())
-        self.link = CloudLink(epoch, topics, inventory, is_ready=True)
+        self.link = CloudLink(epoch, topics, inventory, is_ready=True, is_encrypted=True)
         self._clock = SystemClock()
 
     @property
@@ -103,8 +111,23 @@ class Cloud:
                 self.reports += action.reports
                 verdicts = [Verdict(report.uid, action.epoch, report.seq, messages.OK) for report in action.reports]
                 await self._publish(self.link.settle(action.node, verdicts, self._timestamp()))
+            if isinstance(action, CredentialsAsked):
+                self.asked.append(action)
+                await self._publish(self._told(action))
             if isinstance(action, Publish):
                 await self._transport.publish(action.message)
+
+    def _told(self, asked: CredentialsAsked) -> list[Publish]:
+        code, reason, values = asked.code, asked.reason, {}
+        match self.credentials.get(asked.uid):
+            case dict(found) if code == messages.OK:
+                values = found
+            case (int(code), str(reason)):
+                pass
+            case None if code == messages.OK:
+                return []
+        told = CredentialsTold(asked.uid, asked.event_id, code, reason, values)
+        return [self.link.tell(asked.node, told, self._timestamp())]
 
     def _timestamp(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
@@ -141,6 +164,18 @@ def settings(folder: Path, **values: object) -> AgentSettings:
     data.mkdir(exist_ok=True)
     known: dict[str, object] = {"poll_seconds": 0.2, "interval_seconds": 0.05, "roots": (str(data),), **values}
     return AgentSettings(node=NODE, state_dir=folder / "state", **known)  # type: ignore[arg-type]  # by keyword
+
+
+class Sealed(MemoryTransport):
+    """A connection that passes for one over TLS."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        return True
+
+
+def sealed(broker: BrokerCore, client_id: str) -> Sealed:
+    return Sealed(broker, client_id, retry=QUICKLY)
 
 
 def memory(broker: BrokerCore, client_id: str) -> MemoryTransport:

@@ -20,6 +20,7 @@ from neptune.edge.children import PROCESSES, Children
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.problems import Problem, Reason
 from tests.edge.bench import counting_processes, eventually
+from tests.support.web import Web, serve
 
 
 @pytest.fixture
@@ -138,6 +139,15 @@ AGENT = """
 """
 
 
+async def test_credentials_are_neither_in_its_arguments_nor_in_its_environment(pool: Children) -> None:
+    with serve(Web(b"1\n", authorization="Bearer a-secret")) as web:
+        found = await pool.count(Target(web.url, "txt", None), nothing, {"token": "a-secret"})
+    assert isinstance(found, Checkpoint)
+    assert found.samples == 1
+    (pid,) = counting_processes()
+    assert not any(b"a-secret" in Path(f"/proc/{pid}/{part}").read_bytes() for part in ("cmdline", "environ"))
+
+
 async def test_it_does_not_outlive_an_agent_that_is_killed(endless: Target) -> None:
     agent = subprocess.Popen(  # noqa: ASYNC220  # it takes a millisecond
         [sys.executable, "-c", textwrap.dedent(AGENT), endless.path], stdout=subprocess.PIPE
@@ -160,7 +170,7 @@ def test_it_is_nice_and_takes_little_memory(tmp_path: Path) -> None:
     assert child.stdin is not None
     assert child.stdout is not None
     with child.stdout as said, child.stdin as asked:
-        asked.write(json.dumps([str(file), "txt", None]).encode() + b"\n")
+        asked.write(json.dumps([str(file), "txt", None, None]).encode() + b"\n")
         asked.flush()
         while b"checkpoint" not in (line := said.readline()):
             pass

@@ -14,7 +14,7 @@ import pytest
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.problems import Problem, Reason
-from neptune.edge.remote import WINDOW_BYTES, Credentials, RemoteSource, is_remote
+from neptune.edge.remote import WINDOW_BYTES, Credentials, Login, RemoteSource, credentials_of, is_remote
 from tests.support.s3 import S3Server
 from tests.support.web import Web, serve
 
@@ -28,7 +28,9 @@ def web() -> Iterator[Web]:
         yield web
 
 
-def count(url: str, known: Checkpoint | None = None, credentials: Credentials | None = None) -> tuple[Checkpoint, int]:
+def count(
+    url: str, known: Checkpoint | None = None, credentials: Credentials | Login | None = None
+) -> tuple[Checkpoint, int]:
     """Return the checkpoint, and how many bytes the pass counted."""
     counting = FileCount(Target(url, "txt", known), partial(RemoteSource.open, credentials=credentials))
     found = counting.step(60)
@@ -43,7 +45,7 @@ def opened(url: str, credentials: Credentials | None = None) -> RemoteSource:
     return found
 
 
-def problem(url: str, credentials: Credentials | None = None) -> Problem:
+def problem(url: str, credentials: Credentials | Login | None = None) -> Problem:
     found = RemoteSource.open(url, credentials)
     assert isinstance(found, Problem), found
     return found
@@ -152,6 +154,40 @@ def test_urls_that_name_no_object_or_hold_secrets_are_refused(url: str) -> None:
     assert found.reason is Reason.BAD_URL
     assert "token" not in found.message
     assert "user:" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("values", "authorization"),
+    [
+        ({"username": "us", "password": "päss:word"}, "Basic dXM6cMOkc3M6d29yZA=="),
+        ({"token": "a.b-c"}, "Bearer a.b-c"),
+    ],
+)
+def test_a_web_server_sees_the_name_and_password_or_the_token_on_every_request(
+    web: Web, values: dict[str, str], authorization: str
+) -> None:
+    web.content, web.authorization = LARGE, authorization
+    assert problem(web.url).reason is Reason.PERMISSION_DENIED
+    assert problem(web.url, Login.bearer("wrong")).reason is Reason.PERMISSION_DENIED
+    web.shown.clear()
+    assert count(web.url, credentials=credentials_of(web.url, values))[0].samples == 100_000
+    assert len(web.shown) >= 2
+    assert set(web.shown) == {authorization}
+
+
+def test_a_server_that_redirects_to_another_one_does_not_pass_the_password_on(web: Web) -> None:
+    web.content = b"1\n2\n"
+    with serve(Web(redirect_to=web.url)) as first:
+        assert count(first.url, credentials=Login.bearer("a-secret"))[0].samples == 2
+        assert set(first.shown) == {"Bearer a-secret"}
+    assert set(web.shown) == {None}
+
+
+def test_credentials_show_no_value() -> None:
+    secret = {"accessKeyID": "key", "secretAccessKey": "hidden", "sessionToken": "hidden", "region": "r"}
+    keys = credentials_of("S3://b/k", secret)
+    assert keys == Credentials("key", "hidden", "hidden", "r")
+    assert "hidden" not in repr([keys, credentials_of("https://h/x", {"token": "hidden"})])
 
 
 def test_only_the_urls_of_objects_are_remote() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.world import World
+from tests.cli.test_neptune import neptune
+from tests.integration.world import TlsWorld, World
+from tests.support import hardened
 from tests.support.kubectl import kubectl
 from tests.support.mosquitto import Mosquitto
 
@@ -33,3 +35,23 @@ def world(
     built = World(kubeconfig, namespace, start_mosquitto(), tmp_path)
     yield built
     built.stop()
+
+
+@pytest.fixture
+def tls_world(
+    crds: None,
+    kubeconfig: Path,
+    namespace: str,
+    start_mosquitto: Callable[..., Mosquitto],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TlsWorld]:
+    """Give a world whose broker wants certificates, with those of the cloud and of edge0."""
+    certs = tmp_path_factory.mktemp("certs")
+    for words in (["init"], ["server", "127.0.0.1"], ["cloud"], ["node", "edge0"]):
+        done = neptune("certs", *words, "--output-dir", str(certs))
+        assert done.returncode == 0, done.stderr
+    broker = start_mosquitto(config=hardened.config(certs))
+    world = TlsWorld(kubeconfig, namespace, broker, tmp_path, certs=certs)
+    yield world
+    world.stop()

@@ -15,6 +15,7 @@ from tests.support.kubectl import KubectlError, kubectl
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CLOUD, EDGE = DEPLOY / "cloud" / "cloud-controller.yaml", DEPLOY / "edge" / "daemonset.yaml"
+CREDENTIALS = DEPLOY / "cloud" / "dataset-credentials.yaml"
 ACCOUNT = "system:serviceaccount:neptune-system:cloud-controller"
 
 
@@ -29,7 +30,7 @@ def system_namespace(kubeconfig: Path) -> None:
     kubectl("apply", "--server-side", "-f", "-", kubeconfig=kubeconfig, stdin=manifest)
 
 
-@pytest.mark.parametrize(("path", "objects"), [(CLOUD, 9), (EDGE, 2)])
+@pytest.mark.parametrize(("path", "objects"), [(CLOUD, 9), (CREDENTIALS, 1), (EDGE, 2)])
 def test_the_api_server_takes_every_object(system_namespace: None, kubeconfig: Path, path: Path, objects: int) -> None:
     assert dry_run(path, kubeconfig).count("serverside-applied") == objects
 
@@ -55,22 +56,10 @@ def is_locked_down(pod: dict[str, Any], container: dict[str, Any]) -> bool:
     )
 
 
-def test_the_controller_works_with_the_rights_of_its_account_and_has_no_others(world: World, tmp_path: Path) -> None:
+def test_the_controller_works_with_the_rights_of_its_account_and_has_no_others(world: World) -> None:
     kubectl("apply", "--server-side", "-f", str(CLOUD), kubeconfig=world.kubeconfig)
-    account = ("cloud-controller", "--namespace", "neptune-system")
-    token = kubectl("create", "token", *account, kubeconfig=world.kubeconfig).strip()
-    config = yaml.safe_load(world.kubeconfig.read_text())
-    config["users"] = [{"name": "account", "user": {"token": token}}]
-    for context in config["contexts"]:
-        context["context"]["user"] = "account"
-    mine = tmp_path / "account.kubeconfig"
-    mine.write_text(yaml.safe_dump(config))
-
-    world.kubeconfig, admin = mine, world.kubeconfig
-    try:
-        world.start_cloud()
-    finally:
-        world.kubeconfig = admin
+    world.account = world.as_account("neptune-system", "cloud-controller")
+    world.start_cloud()
     world.start_edge("edge0")
     world.apply("reviews", world.write("reviews.txt", "1\n2\n"), "edge0")
     world.expect_samples("reviews", 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.publish
+import yaml
 
 from neptune.testing.processes import Process
 from tests.support.kubectl import KubectlError, kubectl
@@ -24,13 +25,17 @@ PATIENCE = 45.0
 
 @dataclass
 class World:
-    """Everything runs on this machine; `folder` holds data, state and logs."""
+    """Everything runs on this machine; `folder` holds data, state and logs.
+
+    `account` is the kubeconfig of the controller where it is not the administrator's.
+    """
 
     kubeconfig: Path
     namespace: str
     broker: Mosquitto
     folder: Path
     processes: dict[str, Process] = field(default_factory=dict)
+    account: Path | None = None
 
     def __post_init__(self) -> None:
         self.data.mkdir()
@@ -45,7 +50,7 @@ class World:
 
     def start_cloud(self, *flags: str, name: str = "cloud-controller") -> Process:
         return self._start(
-            name, "cloud-controller", "--kubeconfig", str(self.kubeconfig),
+            name, "cloud-controller", "--kubeconfig", str(self.account or self.kubeconfig),
             "--namespace", self.namespace, *flags,
         )  # fmt: skip
 
@@ -92,14 +97,30 @@ class World:
         with (self.data / name).open("a") as file:
             file.write(content)
 
-    def apply(self, name: str, url: str | Path, node: str, format_: str = "txt") -> None:
+    def apply(self, name: str, url: str | Path, node: str, format_: str = "txt", *, credential: str = "") -> None:
         manifest = {
             "apiVersion": "neptune.io/v1alpha1",
             "kind": "Dataset",
             "metadata": {"name": name},
-            "spec": {"url": str(url), "format": format_, "nodeName": node},
+            "spec": {"url": str(url), "format": format_, "nodeName": node, "credentialName": credential},
         }
         self.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    def put_secret(self, name: str, **data: str) -> None:
+        """Create a Secret, or put other data in the place of those that it has."""
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(secret))
+
+    def as_account(self, namespace: str, name: str) -> Path:
+        """Return a kubeconfig of a service account."""
+        token = kubectl("create", "token", name, "--namespace", namespace, kubeconfig=self.kubeconfig).strip()
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"] = [{"name": "account", "user": {"token": token}}]
+        for context in config["contexts"]:
+            context["context"]["user"] = "account"
+        path = self.folder.with_name(f"{self.folder.name}-account.kubeconfig")
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         return kubectl("--namespace", self.namespace, *args, kubeconfig=self.kubeconfig, stdin=stdin)
@@ -163,3 +184,29 @@ class World:
         process = Process.start(argv, log=self.folder / f"{name}.log")
         self.processes[name] = process
         return process
+
+
+@dataclass
+class TlsWorld(World):
+    """A world whose broker wants certificates, which are in `certs`."""
+
+    certs: Path = Path()
+
+    @property
+    def broker_url(self) -> str:
+        return f"mqtts://127.0.0.1:{self.broker.port}"
+
+    def with_certificate(self, name: str) -> list[str]:
+        files = {"ca-file": "ca.crt", "cert-file": f"{name}.crt", "key-file": f"{name}.key"}
+        return [word for flag, file in files.items() for word in (f"--{flag}", str(self.certs / file))]
+
+    def make(self, *words: str) -> None:
+        """Run `neptune certs`."""
+        done = self.run("neptune", "certs", *words, "--output-dir", str(self.certs))
+        assert done.returncode == 0, done.stderr
+
+    def cloud(self) -> Process:
+        return self.start_cloud(*self.with_certificate("neptune-cloud"))
+
+    def edge(self, node: str, *flags: str) -> Process:
+        return self.start_edge(node, *self.with_certificate(node), *flags)

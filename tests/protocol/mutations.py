@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from neptune.protocol.codec import encode
+from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.messages import (
     Body,
     CloudPresence,
@@ -45,6 +46,8 @@ BODIES: list[Body] = [
     StatusUpdate((StatusReport("u", 1, 2, 3, None, (ConditionReport("Ready", "True", "Counted", "3 samples"),)),)),
     StatusUpdate((StatusReport("u", 1, 2, None, None, (), work=WORK),)),
     StatusResult((Verdict("u1", 7, 4, 409, "is at generation 2"),)),
+    GetCredentials("u1", encrypted=True),
+    CredentialsResult("u1", {"token": "t"}),
 ]  # fmt: skip
 HEADER = Header(
     "edge0-1-2", 1_700_000_000_000, cloud_epoch=5, node_epoch=6, seq=7, code=503, reason="ask again", cluster="k"

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from neptune.protocol import cloud, codec, desired, messages, presence, status
+from neptune.protocol import cloud, codec, credentials, desired, messages, presence, status
 from neptune.protocol.codec import decode, encode
 from neptune.protocol.digest import DigestTree, bucket_of, object_entry, spec_hash, status_entry
 from neptune.protocol.messages import ObjectsResult, StatusUpdate
@@ -91,4 +91,5 @@ def test_limits_of_the_document_are_those_of_the_code() -> None:
         2**53 - 1,
     )
     assert (status.WINDOW, desired.MASS_DELETE, cloud.SNAPSHOT_OBJECTS, cloud.ENTRIES_PER_PART) == (256, 10, 32, 500)
+    assert (credentials.MAX_OUT, credentials.ASK_BASE_SECONDS, credentials.ASK_MAX_SECONDS) == (16, 5, 60)
     assert (presence.DEBOUNCE_SECONDS, presence.SILENCE_SECONDS, presence.MAX_NODES) == (30, 30 * 60, 100_000)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -46,7 +47,7 @@ def find_s3(environ: Mapping[str, str]) -> Path | None:
 
 
 class S3Server:
-    """The server with one bucket, as a context."""
+    """The server with one bucket, as a context. Its key is `credentials`; another one takes its place by `rotate`."""
 
     def __init__(self, executable: Path, folder: Path) -> None:
         self._executable, self._folder = executable, folder
@@ -56,6 +57,16 @@ class S3Server:
 
     def __enter__(self) -> Self:
         (self._folder / "data" / BUCKET).mkdir(parents=True)
+        self._start()
+        return self
+
+    def rotate(self, secret_access_key: str) -> None:
+        """Take this secret from now on, and not the one before."""
+        self._process.stop(seconds=5)
+        self.credentials = replace(self.credentials, secret_access_key=secret_access_key)
+        self._start()
+
+    def _start(self) -> None:
         command: list[str | Path] = [
             self._executable,
             "--port",
@@ -63,10 +74,10 @@ class S3Server:
             "posix",
             self._folder / "data",
         ]
-        environ = {**os.environ, "ROOT_ACCESS_KEY": _KEY, "ROOT_SECRET_KEY": _SECRET}
+        keys = {"ROOT_ACCESS_KEY": _KEY, "ROOT_SECRET_KEY": self.credentials.secret_access_key}
+        environ = {**os.environ, **keys}
         self._process = Process.start(command, log=self._folder / "log", env=environ)
         self._process.wait_until(lambda: accepts_connections(self.port), seconds=20)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.stop(seconds=5)
@@ -76,7 +87,7 @@ class S3Server:
         store = S3Store(
             BUCKET,
             aws_access_key_id=_KEY,
-            aws_secret_access_key=_SECRET,
+            aws_secret_access_key=self.credentials.secret_access_key,
             aws_endpoint=self.endpoint,
             aws_region="us-east-1",
             client_options={"allow_http": True},

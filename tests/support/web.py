@@ -19,6 +19,12 @@ class Web:
     tags: str = "strong"
     has_ranges: bool = True
     path: str = "/some%20data.txt"
+    #: The value of `Authorization` without which it answers 401; none where empty.
+    authorization: str = ""
+    #: Where it sends everybody instead.
+    redirect_to: str = ""
+    #: The values of `Authorization` that came, a request each.
+    shown: list[str | None] = field(default_factory=list)
     #: Method and number of bytes that were sent, a request each.
     requests: list[tuple[str, int]] = field(default_factory=list)
     url: str = ""
@@ -38,10 +44,14 @@ class _Handler(BaseHTTPRequestHandler):
     web: Web
 
     def do_HEAD(self) -> None:
+        if self._turned_away():
+            return
         found = self.path == self.web.path
         self._answer(200 if found else 404, self.web.content if found else b"", body=False)
 
     def do_GET(self) -> None:
+        if self._turned_away():
+            return
         content, tag = self.web.content, self.web.tag
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if self.path != self.web.path:
@@ -53,6 +63,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             start, end = int(wanted[1]), min(int(wanted[2]) + 1, len(content))
             self._answer(206, content[start:end], f"bytes {start}-{end - 1}/{len(content)}")
+
+    def _turned_away(self) -> bool:
+        shown = self.headers.get("Authorization")
+        self.web.shown.append(shown)
+        if self.web.redirect_to:
+            self.send_response(302)
+            self.send_header("Location", self.web.redirect_to)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.web.authorization and shown != self.web.authorization:
+            self._answer(401, b"", body=False)
+        else:
+            return False
+        return True
 
     def _answer(self, code: int, data: bytes, span: str = "", *, body: bool = True) -> None:
         self.web.requests.append((self.command, len(data) if body else 0))

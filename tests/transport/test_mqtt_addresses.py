@@ -42,6 +42,19 @@ async def silent() -> AsyncIterator[int]:
         writer.transport.abort()
 
 
+@pytest.mark.parametrize(
+    ("urls", "encrypted"),
+    [
+        (["mqtts://a", "wss://b"], True),
+        (["mqtts://a", "mqtt://b"], False),
+        (["ws://a", "wss://b"], False),
+        (["mqtt://a"], False),
+    ],
+)
+def test_it_is_encrypted_where_each_of_its_addresses_is(urls: list[str], encrypted: bool) -> None:
+    assert transport(*urls).is_encrypted is encrypted
+
+
 async def test_the_next_address_is_tried_when_one_fails(start_mosquitto: StartMosquitto) -> None:
     made = transport(address(free_port()), address(start_mosquitto().port))
     async with closing(made):

@@ -16,8 +16,8 @@ from neptune.api.crd import Column, CrdOptions
 from neptune.api.markers import ListMap
 from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
 
-#: A node is named as Kubernetes names nodes: RFC 1123, section 2.1, in lower case.
-NODE_NAME_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"
+#: Nodes and Secrets are named as Kubernetes names them: RFC 1123, section 2.1, in lower case. Empty for none.
+SUBDOMAIN_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"
 
 
 class ConditionType(StrEnum):
@@ -50,6 +50,11 @@ class Reason(StrEnum):
     DAMAGED = "Damaged"
     MISSING_LIBRARY = "MissingLibrary"
     COUNTING_FAILED = "CountingFailed"
+    CREDENTIALS_FORBIDDEN = "CredentialsForbidden"
+    CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    CREDENTIALS_NEED_TLS = "CredentialsNeedTLS"
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
 
 
 class DatasetSpec(KubeModel):
@@ -58,8 +63,9 @@ class DatasetSpec(KubeModel):
     url: Annotated[
         str,
         Field(
-            description="Where the data is on the node: an absolute path, or file:// and an absolute path. A directory "
-            "or a pattern (*, ?, [...]) stands for the files in it. Files may be compressed (.gz, .zst).",
+            description="Where the data is: on the node an absolute path, or file:// and an absolute path. A directory "
+            "or a pattern (*, ?, [...]) stands for the files in it. Or an object at http(s):// or s3://. Files may be "
+            "compressed (.gz, .zst).",
             min_length=1,
             max_length=4096,
         ),
@@ -78,7 +84,17 @@ class DatasetSpec(KubeModel):
         Field(
             description="The node that owns the data; its edge-agent counts the samples.",
             max_length=253,
-            pattern=NODE_NAME_PATTERN,
+            pattern=SUBDOMAIN_PATTERN,
+        ),
+    ] = ""
+    credential_name: Annotated[
+        str,
+        Field(
+            description="The Secret in this namespace that opens an s3:// or http(s):// url; empty for none. Its keys: "
+            "for s3 accessKeyID and secretAccessKey, and where needed sessionToken, region and endpoint; for http(s) "
+            "username and password, or token. They go to the node over TLS only, and are kept in its memory.",
+            max_length=253,
+            pattern=SUBDOMAIN_PATTERN,
         ),
     ] = ""
 

@@ -2,6 +2,7 @@
 
     API server -> cache -> downstream -> link -> transport -> nodes
                     └────> inventory ────^
+    API server (Secrets) -> credentials -> link, when a node asks
     nodes -> transport -> link -> mailbox -> upstream -> API server
 
 Neighbours: `cli.cloud_controller` makes the client and the transport and calls `serve`.
@@ -15,6 +16,7 @@ from random import Random
 from neptune.api import Dataset, ResourceKey
 from neptune.api.core import Namespace
 from neptune.clock import Clock
+from neptune.controllers.dataset.credentials import Credentials
 from neptune.controllers.dataset.downstream import Downstream, desired
 from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
@@ -70,15 +72,18 @@ class CloudController:
         inventory = follow(cache, namespace)
         self._is_elected = leader_election is not None
         # Without an election whoever started later is the later cloud, as far as the clock goes; nodes know better.
-        core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
+        epoch = int(clock.now().timestamp() * 1000)
+        core = CloudLink(epoch, Topics(topic_prefix), inventory, is_encrypted=transport.is_encrypted)
         self.link = Link(core, transport, clock)
         self.upstream = Upstream(self.link, cache, clock)
         downstream = Downstream(self.link, clock, self.upstream.has_answer)
         cache.watch(Dataset, namespace).subscribe(downstream.note)
         self.manager.metrics.registry.register(LinkMetrics(self.link))
+        credentials = Credentials(self.link, cache)
         self.manager.add(self._open)
         nodes = Keys()
         self.link.on_report = self.upstream.take
+        self.link.on_credentials = credentials.take
         self.link.on_presence = lambda node: nodes.name(
             dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
         )
@@ -90,6 +95,14 @@ class CloudController:
             name="upstream",
             workers=workers,
             sources=[self.upstream.mailbox],
+            predicates=[only_deletions],
+        )
+        self.manager.controller(
+            query,
+            credentials.reconcile,
+            name="credentials",
+            workers=workers,
+            sources=[credentials.mailbox],
             predicates=[only_deletions],
         )
 

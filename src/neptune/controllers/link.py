@@ -16,6 +16,7 @@ from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
+from neptune.protocol.credentials import MAX_OUT, CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import Verdict
 from neptune.protocol.presence import NodeState
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
@@ -35,19 +36,21 @@ class _Waiting:
     answer: list[Publish] = field(default_factory=list)
     pushes: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
+    told: list[CredentialsTold] = field(default_factory=list)
     is_asked: bool = False
 
 
 class Link:
     """Runs a `CloudLink` over a transport.
 
-    `on_report` and `on_presence` are called on the loop and must not block.
+    `on_report`, `on_presence` and `on_credentials` are called on the loop and must not block.
     """
 
     def __init__(self, core: CloudLink, transport: Transport, clock: Clock) -> None:
         self.core = core
         self.on_report: Callable[[Reported], None] = lambda reported: None
         self.on_presence: Callable[[str], None] = lambda node: None
+        self.on_credentials: Callable[[CredentialsAsked], None] = lambda asked: None
         self.is_connected = False
         #: The monotonic time at which the connection came up or broke; without one yet, of the start.
         self.changed_at = clock.monotonic()
@@ -118,6 +121,13 @@ class Link:
         self.verdicts[verdict.code] += 1
         self._for(node).verdicts.append(verdict)
 
+    def tell(self, node: str, told: CredentialsTold) -> None:
+        """Tell a node soon the credentials that it asked for, or why it gets none."""
+        waiting = self._for(node).told
+        # A node that asks for more than it may has its oldest questions forgotten; it repeats them.
+        del waiting[: len(waiting) + 1 - MAX_OUT]
+        waiting.append(told)
+
     def _wake_at(self) -> float | None:
         deadline = self.core.presence.next_deadline()
         if deadline is None:
@@ -158,6 +168,8 @@ class Link:
                     self.on_presence(node)
                 case Reported():
                     self.on_report(action)
+                case CredentialsAsked():
+                    self.on_credentials(action)
                 case Warn(warning, node, reason):
                     log.warning(warning, node=node, reason=reason)
         for node, answer in answers.items():
@@ -198,6 +210,7 @@ class Link:
             *waiting.answer,
             *self.core.push(node, objects, deleted, now),
             *self.core.settle(node, waiting.verdicts, now),
+            *(self.core.tell(node, told, now) for told in waiting.told),
             *([self.core.ask(node, now)] if waiting.is_asked else []),
         ]
 

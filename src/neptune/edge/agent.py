@@ -29,6 +29,7 @@ from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
+from neptune.protocol.credentials import CredentialsTold
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import DesiredObject, StatusReport
 from neptune.protocol.node import Action, NodeLink, Warn
@@ -157,6 +158,7 @@ class Agent:
                 interval_seconds=self._settings.interval_seconds,
                 clock=self._clock,
                 tell=self._on_news,
+                ask=self._ask_for_credentials,
             )
             self._watch(saved.objects.values(), saved)
             if self._local:
@@ -179,6 +181,7 @@ class Agent:
         agent = f"neptune-edge/{__version__}"
         desired = DesiredState(dict(saved.objects))
         link = NodeLink(settings.node, epoch, Topics(settings.topic_prefix), self._rng, agent, desired)
+        link.is_encrypted = self._transport.is_encrypted
         for uid, result in saved.results.items():
             link.outbox.remember(result.report(uid))
         return link
@@ -229,8 +232,10 @@ class Agent:
                 self._act(action)
         self._poke.set()
 
-    def _act(self, action: Publish | Warn) -> None:
+    def _act(self, action: Publish | CredentialsTold | Warn) -> None:
         match action:
+            case CredentialsTold():
+                self._monitor.keyring.take(action)
             case Publish(message):
                 if self._waiting.full():
                     self._waiting.get_nowait()
@@ -242,6 +247,8 @@ class Agent:
         if not change.stored and not change.forgotten:
             return
         await self._save(change)
+        for uid in (*change.forgotten, *(item.uid for item in change.stored)):
+            self._link.asking.forget(uid)  # what is asked for may be of the Secret that it named before
         self._log.info("desired state stored", stored=len(change.stored), forgotten=len(change.forgotten))
         for uid in change.forgotten:
             self._monitor.forget(uid)
@@ -256,6 +263,10 @@ class Agent:
         for item in items:
             if item.kind == COUNTED_KIND:
                 self._monitor.put(item, saved.results.get(item.uid) if saved else None)
+
+    def _ask_for_credentials(self, uid: str) -> None:
+        self._link.asking.want(uid)
+        self._poke.set()
 
     def _on_news(self, news: News) -> None:
         older = self._news.get(news.uid)

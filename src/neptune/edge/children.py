@@ -13,7 +13,7 @@ import json
 import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from neptune.edge.counting import Checkpoint, Target
@@ -40,10 +40,13 @@ class Children:
         self._idle: dict[Process, asyncio.TimerHandle] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def count(self, target: Target, progress: Callable[[int, int], None]) -> Checkpoint | Problem:
+    async def count(
+        self, target: Target, progress: Callable[[int, int], None], credentials: Mapping[str, str] | None = None
+    ) -> Checkpoint | Problem:
         """Count one file as soon as it is its turn; cancelling ends the process that has it.
 
-        `progress` is called with the bytes that are counted, and bytes in all.
+        `progress` is called with the bytes that are counted, and bytes in all. `credentials` open an object at a url:
+        they go over standard input, since others on the machine see arguments, and may see the environment.
         """
         async with self._turns:
             try:
@@ -52,7 +55,7 @@ class Children:
                 return _failed(target, f"no process can be started: {error.strerror}")
             outcome = None
             try:
-                outcome = await _count(child, target, progress)
+                outcome = await _count(child, target, progress, credentials)
                 return outcome or _failed(target, await _last_words(child))
             except TimeoutError:
                 return _failed(target, "reading does not come back: look at its file system")
@@ -95,7 +98,9 @@ class Children:
         task.add_done_callback(self._ending.discard)
 
 
-async def _count(child: Process, target: Target, progress: Callable[[int, int], None]) -> Checkpoint | Problem | None:
+async def _count(
+    child: Process, target: Target, progress: Callable[[int, int], None], credentials: Mapping[str, str] | None
+) -> Checkpoint | Problem | None:
     """Return what the process says in the end; None when it died.
 
     Raises:
@@ -103,7 +108,7 @@ async def _count(child: Process, target: Target, progress: Callable[[int, int], 
     """
     stdin, stdout = cast("StreamWriter", child.stdin), cast("StreamReader", child.stdout)
     known = target.known.to_json() if target.known else None
-    stdin.write(json.dumps([target.path, target.format, known]).encode() + b"\n")
+    stdin.write(json.dumps([target.path, target.format, known, credentials and dict(credentials)]).encode() + b"\n")
     while True:
         async with asyncio.timeout(_SILENCE_SECONDS):
             line = await stdout.readline()

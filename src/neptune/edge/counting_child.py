@@ -1,8 +1,8 @@
 """The counting process: counts one file after the other for an agent, with little priority and within limits.
 
-Flow: a line of JSON on standard input names a file; lines on standard output tell the progress, and in the end the
-checkpoint or the problem. It ends when its input does; and when nobody reads what it tells, which it finds out with the
-next line, so that it never outlives its agent by more than one step.
+Flow: a line of JSON on standard input names a file, with what opens it; lines on standard output tell the progress, and
+in the end the checkpoint or the problem. It ends when its input does; and when nobody reads what it tells, which it
+finds out with the next line, so that it never outlives its agent by more than one step.
 Neighbours: `children` starts it and speaks with it; `counting` does the work. Numpy is loaded here and nowhere else.
 """
 
@@ -13,13 +13,15 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.formats import BUILT_IN
 from neptune.edge.problems import Problem, Reason, shown, unexpected
-from neptune.edge.remote import RemoteSource, is_remote
+from neptune.edge.remote import RemoteSource, credentials_of, is_remote
 from neptune.edge.sources import FileSource
 
 #: How often progress is told (seconds).
@@ -36,15 +38,18 @@ def main() -> None:
     _limit()
     try:
         for line in sys.stdin:
-            path, format_, known = json.loads(line)
-            _serve(Target(path, format_, Checkpoint.from_json(known) if known else None))
+            path, format_, known, credentials = json.loads(line)
+            _serve(Target(path, format_, Checkpoint.from_json(known) if known else None), credentials)
     except BrokenPipeError:
         # The interpreter flushes standard output once more at its end, and complains where it cannot.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _serve(target: Target) -> None:
-    count = FileCount(target, RemoteSource.open if is_remote(target.path) else FileSource.open)
+def _serve(target: Target, credentials: Mapping[str, str] | None) -> None:
+    keys = credentials_of(target.path, credentials) if credentials else None
+    count = FileCount(
+        target, partial(RemoteSource.open, credentials=keys) if is_remote(target.path) else FileSource.open
+    )
     outcome: Checkpoint | Problem | None = None
     try:
         while outcome is None:
@@ -77,6 +82,8 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # a container may forbid it
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    # The library signs with it beside any key, and what this machine has to sign with is not the dataset's.
+    os.environ.pop("AWS_SESSION_TOKEN", None)
     # Threads of the linear algebra that numpy brings along; each takes time to start, and address space.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with contextlib.suppress(ImportError):

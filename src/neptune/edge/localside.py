@@ -164,6 +164,11 @@ class _Tapped:
         """See `Transport.dropped`."""
         return self._transport.dropped
 
+    @property
+    def is_encrypted(self) -> bool:
+        """See `Transport.is_encrypted`."""
+        return self._transport.is_encrypted
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`."""
         await self._transport.open(Session((*session.filters, *self._side.view.filters), session.will))

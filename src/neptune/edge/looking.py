@@ -14,6 +14,7 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,11 +111,33 @@ def look(url: object, format_: object, roots: Sequence[str], known: Content | No
 
 def _look_at_object(url: str, name: str, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:
     # No `..` and nothing like it: the library that asks the server refuses such names.
-    if not any(url.startswith(root.rstrip("/") + "/") for root in roots if is_remote(root)):
+    if not _is_below(url, roots):
         parent = url.rpartition("/")[0]
         why = f"{shown(url)} is outside the agent's roots: start edge-agent with --root {shown(parent)}/"
         return Look(Problem(Reason.OUTSIDE_ROOTS, why), stamps=())
     return Look(Work((Target(url, name, files.get(url)),), {}, 0), is_remote=True)
+
+
+def outside(url: str, credentials: Mapping[str, str], roots: Sequence[str]) -> Problem | None:
+    """Return what is wrong with the server that credentials name for an object, or None.
+
+    Whoever may write a Secret decides no more than the roots allow where this node sends requests: the object must be
+    below one by the server's url as well, or the server be the one that the node's own environment names.
+    """
+    endpoint = credentials.get("endpoint", "").rstrip("/")
+    if endpoint in ("", os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")):
+        return None
+    if not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w~-]+)*", endpoint, re.ASCII):
+        why = "the endpoint in the Secret is no url of a server: write https://HOST or https://HOST:PORT"
+        return Problem(Reason.CREDENTIALS_INVALID, why)
+    if _is_below(f"{endpoint}/{url.partition('://')[2]}", roots):
+        return None
+    why = f"{shown(endpoint)}, the endpoint in the Secret, is outside the agent's roots: start edge-agent with --root "
+    return Problem(Reason.OUTSIDE_ROOTS, f"{why}{shown(endpoint)}/ as well")
+
+
+def _is_below(url: str, roots: Sequence[str]) -> bool:
+    return any(url.startswith(root.rstrip("/") + "/") for root in roots if is_remote(root))
 
 
 def _look_at_path(path: str, real: str, name: str, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:

@@ -1,6 +1,7 @@
 """Looks at the files of datasets, has them counted, and hands on what is new. The shell around `schedule`.
 
-The server of an object at a url is asked once a minute, by a counting process.
+The server of an object at a url is asked once a minute, by a counting process; where the dataset names credentials,
+once the `keyring` has them, for which nothing else waits.
 A stat of every file every few seconds is the truth; where inotify covers a file, every fifth time is enough, for what
 makes no event: a mapped file that is written, a mount that comes or goes, a server's file system. A full look follows
 only where a stat differs.
@@ -12,18 +13,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from neptune.clock import Clock
 from neptune.edge.children import PROCESSES
 from neptune.edge.compression import is_compressed
 from neptune.edge.formats import BUILT_IN
+from neptune.edge.keyring import PATIENCE_SECONDS, Keyring, Keys
 from neptune.edge.looking import Content, Look, Work
-from neptune.edge.problems import Problem
+from neptune.edge.problems import Problem, Reason
 from neptune.edge.reader import HEAVY_BYTES, Reader, Seen, path_of
 from neptune.edge.remote import is_remote
 from neptune.edge.results import Result
 from neptune.edge.schedule import TELL_AFTER_SECONDS, News, Schedule, Ticket
 from neptune.edge.watches import Watches
+from neptune.protocol.credentials import MAX_OUT
 from neptune.protocol.messages import DesiredObject
 
 #: Datasets with small files that are counted at a time: two keep a disk busy.
@@ -33,20 +37,27 @@ _ASKING_SECONDS = 30.0
 #: Every so many polls a file is looked at whose changes inotify tells.
 _COVERED_ROUNDS = 5
 
-_Job = tuple[Ticket, Work]
+
+class _Job(NamedTuple):
+    """Files to count, with what opens them; `refusal` is what a server said to `keys`."""
+
+    ticket: Ticket
+    work: Work
+    keys: Keys | None = None
+    refusal: Problem | None = None
 
 
 class Monitor:
     """Watches over the datasets of a node.
 
     `poll_seconds` is how often the files of each are looked at without any cause, `url_seconds` how often the server of
-    an object is asked. `tell` is called in the event loop
-    with everything that is new; it must not block.
+    an object is asked. `tell` is called in the event loop with everything that is new, `ask` with the uid of a dataset
+    whose credentials the cloud should send to the `keyring`; neither may block.
     """
 
     def __init__(
         self, *, reader: Reader, poll_seconds: float, interval_seconds: float, clock: Clock,
-        tell: Callable[[News], None], url_seconds: float = 60.0,
+        tell: Callable[[News], None], url_seconds: float = 60.0, ask: Callable[[str], None] = lambda uid: None,
     ) -> None:  # fmt: skip
         self._reader = reader
         reader.when_answering(self._wake_all)
@@ -54,6 +65,7 @@ class Monitor:
         self._clock = clock
         self._tell = tell
         self._schedule = Schedule(interval_seconds)
+        self.keyring = Keyring(clock, ask, self._wake)
         self._poke = asyncio.Event()
         self._watches = Watches(self._wake, self._wake_all)
         self._covered: dict[str, Seen] = {}
@@ -62,17 +74,20 @@ class Monitor:
         self._remote_rounds = max(1, round(url_seconds / poll_seconds))
         self._small: asyncio.Queue[_Job] = asyncio.Queue()
         self._heavy: asyncio.Queue[_Job] = asyncio.Queue()
+        self._locked: asyncio.Queue[_Job] = asyncio.Queue()
         self._counts: dict[str, tuple[Ticket, asyncio.Task[None]]] = {}
 
     def put(self, item: DesiredObject, result: Result | None = None) -> None:
         """Take a new or changed dataset; `result` is what the disk has of it."""
         self._schedule.put(item, self._clock.monotonic(), result)
+        self.keyring.forget(item.uid)
         self._drop_count(item.uid)
         self._poke.set()
 
     def forget(self, uid: str) -> None:
         """Drop a dataset."""
         self._schedule.forget(uid)
+        self.keyring.forget(uid)
         self._drop_count(uid)
         self._watches.watch(uid, None)
         for seen in (self._covered, self._uncovered, self._remote):
@@ -87,6 +102,8 @@ class Monitor:
                 for queue, workers in ((self._small, _READERS), (self._heavy, PROCESSES)):
                     for _ in range(workers):
                         group.create_task(self._work(queue), name="count")
+                for _ in range(MAX_OUT):
+                    group.create_task(self._unlock(), name="unlock")
                 while True:
                     await self._look(self._schedule.due(self._clock.monotonic()))
                     for news in self._schedule.tell(self._clock.monotonic()):
@@ -117,12 +134,35 @@ class Monitor:
                 continue
             self._remember(ticket, looked)
             if isinstance(looked.outcome, Work):
-                quiet_seconds = _ASKING_SECONDS if looked.is_remote and ticket.known else TELL_AFTER_SECONDS
-                self._schedule.begun(ticket, self._clock.monotonic(), quiet_seconds=quiet_seconds)
-                queue = self._heavy if _is_heavy(looked.outcome) else self._small
-                queue.put_nowait((ticket, looked.outcome))
+                self._begin(_Job(ticket, looked.outcome), is_remote=looked.is_remote)
             else:
                 self._finish(ticket, looked.outcome, seconds)
+
+    def _begin(self, job: _Job, *, is_remote: bool) -> None:
+        """Line a job up; it is quiet for as long as it does not look like work."""
+        ticket = job.ticket
+        quiet_seconds = _ASKING_SECONDS if is_remote and ticket.known else TELL_AFTER_SECONDS
+        queue = self._heavy if _is_heavy(job.work) else self._small
+        if is_remote and ticket.has_credentials and job.keys is None:
+            job = job._replace(keys=self.keyring.held(ticket.uid))
+            if job.keys is None:
+                quiet_seconds, queue = 2 * PATIENCE_SECONDS, self._locked
+        self._schedule.begun(ticket, self._clock.monotonic(), quiet_seconds=quiet_seconds)
+        queue.put_nowait(job)
+
+    async def _unlock(self) -> None:
+        """Get the credentials of one dataset after the other."""
+        while True:
+            job = await self._locked.get()
+            if not self._schedule.is_current(job.ticket):
+                continue
+            keys = await self.keyring.fetch(job.ticket.uid)
+            if isinstance(keys, Problem):
+                self._finish(job.ticket, keys, 0.0)
+            elif job.refusal and job.keys and job.keys.values == keys.values:
+                self._finish(job.ticket, job.refusal, 0.0)
+            else:
+                self._begin(_Job(job.ticket, job.work, keys), is_remote=True)
 
     def _remember(self, ticket: Ticket, looked: Look) -> None:
         is_covered = self._watches.watch(ticket.uid, looked.watch) and looked.is_plain and looked.stamps is not None
@@ -134,10 +174,11 @@ class Monitor:
     async def _work(self, queue: asyncio.Queue[_Job]) -> None:
         """Count one dataset after the other."""
         while True:
-            ticket, work = await queue.get()
+            job = await queue.get()
+            ticket = job.ticket
             if not self._schedule.is_current(ticket):
                 continue
-            count = asyncio.create_task(self._count(ticket, work, heavy=queue is self._heavy))
+            count = asyncio.create_task(self._count(job, heavy=queue is self._heavy))
             self._counts[ticket.uid] = ticket, count
             try:
                 await asyncio.wait({count})
@@ -147,16 +188,22 @@ class Monitor:
             if not count.cancelled():
                 count.result()
 
-    async def _count(self, ticket: Ticket, work: Work, *, heavy: bool) -> None:
+    async def _count(self, job: _Job, *, heavy: bool) -> None:
+        ticket, work, keys, _ = job
+        values = keys.values if keys else None
         started, counted = self._clock.monotonic(), 0
         files, problem = dict(work.held), None
         for target in work.targets:
             progress = partial(self._progressed, ticket, counted, work.size)
-            outcome = await self._reader.count(target, progress, heavy=heavy)
+            outcome = await self._reader.count(target, progress, heavy=heavy, credentials=values)
             if outcome is None:
-                self._heavy.put_nowait((ticket, work))
+                self._heavy.put_nowait(job)
                 return
             if isinstance(outcome, Problem):
+                if outcome.reason is Reason.PERMISSION_DENIED and keys and not keys.is_fresh:
+                    # They may have been changed since the cloud sent them.
+                    self._locked.put_nowait(job._replace(refusal=outcome))
+                    return
                 problem = outcome
                 break
             files[target.path] = outcome

@@ -31,6 +31,11 @@ class Reason(StrEnum):
     DAMAGED = "Damaged"
     MISSING_LIBRARY = "MissingLibrary"
     COUNTING_FAILED = "CountingFailed"
+    CREDENTIALS_FORBIDDEN = "CredentialsForbidden"
+    CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    CREDENTIALS_NEED_TLS = "CredentialsNeedTLS"
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
 
 
 @dataclass(frozen=True, slots=True)

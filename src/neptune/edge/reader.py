@@ -8,13 +8,13 @@ simulation has files of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from neptune.edge.children import Children
 from neptune.edge.counting import Checkpoint, FileCount, Target
-from neptune.edge.looking import Look, Stamps, has_changed, look
+from neptune.edge.looking import Look, Stamps, has_changed, look, outside
 from neptune.edge.problems import Problem, unexpected
 from neptune.edge.schedule import Ticket
 from neptune.edge.stalls import PATIENCE_SECONDS, Stalls, hanging
@@ -25,6 +25,8 @@ HEAVY_BYTES = 32 * 2**20
 #: How long a thread counts before it asks whether to go on (seconds).
 _STEP_SECONDS = 0.05
 
+#: What opens an object at a url, by the keys of a Secret.
+Values = Mapping[str, str]
 #: Told of the bytes counted so far, and of all.
 Progress = Callable[[int, int], None]
 
@@ -60,7 +62,9 @@ class Reader(Protocol):
         """Return the uids of what looks otherwise now, or may."""
         ...
 
-    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+    async def count(
+        self, target: Target, progress: Progress, *, heavy: bool, credentials: Values | None = None
+    ) -> Checkpoint | Problem | None:
         """Count a file. None means that there is more to do than was thought: ask again with `heavy`."""
         ...
 
@@ -94,9 +98,14 @@ class DiskReader:
         items = [(known.path, known) for known in seen]
         return [known.uid for known, differs in await self._stalls.over(items, _differs) if differs is not False]
 
-    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+    async def count(
+        self, target: Target, progress: Progress, *, heavy: bool, credentials: Values | None = None
+    ) -> Checkpoint | Problem | None:
         """See `Reader.count`."""
-        return await (self._children.count(target, progress) if heavy else self._count_in_thread(target, progress))
+        if not heavy:
+            return await self._count_in_thread(target, progress)
+        elsewhere = outside(target.path, credentials, self._roots) if credentials else None
+        return elsewhere or await self._children.count(target, progress, credentials)
 
     async def close(self) -> None:
         """See `Reader.close`."""

@@ -6,6 +6,7 @@ request of a pass carries `If-Match`, and an object that changes meanwhile ends 
 earlier one when the tag is strong and the old bytes are proved (see `proof`); an object with a weak tag, with none, or
 at a server without ranges is read from its beginning whenever it has changed.
 Without credentials requests are not signed, whatever this machine has to sign with: its keys are not the dataset's.
+Those of a web server are not sent on when it redirects to another one (Fetch standard, HTTP-redirect fetch, 13).
 `AWS_ENDPOINT_URL` and `AWS_REGION` in the environment say where the S3 server is.
 Neighbours: `counting` reads; `sources` is the port.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -58,6 +60,40 @@ class Credentials:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a web server wants to see, as the value of `Authorization`."""
+
+    authorization: str = field(repr=False)
+
+    @classmethod
+    def basic(cls, username: str, password: str) -> Self:
+        """Return a name and a password (RFC 7617)."""
+        return cls(f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}")
+
+    @classmethod
+    def bearer(cls, token: str) -> Self:
+        """Return a token (RFC 6750)."""
+        return cls(f"Bearer {token}")
+
+
+def credentials_of(url: str, values: Mapping[str, str]) -> Credentials | Login:
+    """Return what opens a url, of the values of its Secret by their keys.
+
+    Raises:
+        KeyError: they are not those of such a url.
+    """
+    if url.lower().startswith("s3://"):
+        return Credentials(
+            access_key_id=values["accessKeyID"],
+            secret_access_key=values["secretAccessKey"],
+            session_token=values.get("sessionToken", ""),
+            region=values.get("region", ""),
+            endpoint=values.get("endpoint", ""),
+        )
+    return Login.bearer(values["token"]) if "token" in values else Login.basic(values["username"], values["password"])
+
+
 def is_remote(url: str) -> bool:
     """Tell whether a url names an object that this module reads."""
     return url.partition("://")[0].lower() in SCHEMES and "://" in url
@@ -78,7 +114,7 @@ class RemoteSource:
     _whole: Iterator[bytes] | None = None
 
     @classmethod
-    def open(cls, url: str, credentials: Credentials | None = None) -> Self | Problem:
+    def open(cls, url: str, credentials: Credentials | Login | None = None) -> Self | Problem:
         """Ask the server what the object is; nothing of it is read."""
         try:
             import obstore  # noqa: PLC0415  # optional, and not in the agent
@@ -167,15 +203,17 @@ class RemoteSource:
         return data
 
 
-def _store_of(url: str, credentials: Credentials | None) -> HTTPStore | S3Store:
+def _store_of(url: str, credentials: Credentials | Login | None) -> HTTPStore | S3Store:
     from obstore.store import HTTPStore, S3Store  # noqa: PLC0415
 
     parts = urlsplit(url)
     if parts.scheme.lower() != "s3":
         client: ClientConfig = {**_CLIENT, "allow_http": parts.scheme.lower() == "http"}
+        if isinstance(credentials, Login):
+            client["default_headers"] = {"Authorization": credentials.authorization}
         return HTTPStore(f"{parts.scheme}://{parts.netloc}", client_options=client, retry_config=_RETRY)
     config: dict[str, Any] = {"skip_signature": True}
-    if credentials is not None:
+    if isinstance(credentials, Credentials):
         config = {
             "aws_access_key_id": credentials.access_key_id,
             "aws_secret_access_key": credentials.secret_access_key,

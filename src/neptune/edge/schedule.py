@@ -27,9 +27,17 @@ TELL_AFTER_SECONDS, TELL_EVERY_SECONDS = 0.5, 5.0
 #: appends a line now and then never waits, a program that writes all the time is told once an interval.
 BURST = 5
 #: A count that failed is tried again after one second, two, four and so on (seconds): memory comes back, and a server
-#: changes its mind about permissions without a trace. What is damaged stays so until it changes.
+#: changes its mind about permissions without a trace; a Secret may come a moment after its dataset. What is damaged
+#: stays so until it changes.
 _RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 300.0
-_RETRIED = (Reason.READ_FAILED, Reason.COUNTING_FAILED, Reason.PERMISSION_DENIED)
+_RETRIED = (
+    Reason.READ_FAILED,
+    Reason.COUNTING_FAILED,
+    Reason.PERMISSION_DENIED,
+    Reason.CREDENTIALS_FORBIDDEN,
+    Reason.CREDENTIALS_NOT_FOUND,
+    Reason.CREDENTIALS_INVALID,
+)
 #: Each result is stored whole: a dataset of more files than this has its numbers that much further apart.
 _FILES_AN_INTERVAL = 1000
 
@@ -42,6 +50,7 @@ class Ticket(NamedTuple):
     url: object
     format: object
     known: Content | None
+    has_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,11 @@ class _Dataset:
         """What the number depends on besides the data."""
         return self.item.spec.get("url"), self.item.spec.get("format")
 
+    @property
+    def credential_name(self) -> object:
+        """The Secret that opens the url."""
+        return self.item.spec.get("credentialName")
+
 
 @dataclass(slots=True)
 class Schedule:
@@ -103,9 +117,9 @@ class Schedule:
             dataset = _Dataset(item, self._next_ticket(), result, reported)
             self._datasets[item.uid] = dataset
         else:
-            is_same_source = (item.spec.get("url"), item.spec.get("format")) == dataset.source
+            before = dataset.source, dataset.credential_name
             dataset.item = item
-            if not is_same_source:
+            if before != (dataset.source, dataset.credential_name):
                 dataset.ticket = self._next_ticket()
                 dataset.looking, dataset.failures = False, 0
                 self._runs.pop(item.uid, None)
@@ -225,7 +239,7 @@ class Schedule:
         self._wake_at.pop(uid, None)
         dataset.looking = True
         known = dataset.result.content if dataset.result else None
-        return Ticket(uid, dataset.ticket, *dataset.source, known)
+        return Ticket(uid, dataset.ticket, *dataset.source, known, bool(dataset.credential_name))
 
     def _next_ticket(self) -> int:
         self._tickets += 1

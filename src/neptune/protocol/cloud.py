@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.codec import MessageError
+from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
+from neptune.protocol.credentials import CredentialsAsked, CredentialsTold, objection
 from neptune.protocol.digest import BUCKETS
 from neptune.protocol.inventory import Inventory
 from neptune.protocol.messages import (
@@ -53,6 +55,7 @@ ENTRIES_PER_PART = 500
 ROLL_CALL_NODES_PER_SECOND = 500
 #: The pause between two raises of the epoch (seconds): two clouds that both believe to be the one only make some noise.
 RAISE_BASE_SECONDS, RAISE_MAX_SECONDS = 5, 60
+NOT_READY = "the cloud has not read all objects yet; ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Warn:
     reason: str
 
 
-Action = Publish | PresenceChanged | Reported | Warn
+Action = Publish | PresenceChanged | Reported | CredentialsAsked | Warn
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class CloudLink:
     """The link of one cloud process. `epoch` names it: higher than that of any earlier one, else it is raised.
 
     `inventory` is complete once `is_ready` is set. `cluster` is the uid of kube-system, empty where it is not known.
+    `is_encrypted` says that messages leave this process over TLS only.
     """
 
     epoch: int
@@ -95,6 +99,7 @@ class CloudLink:
     inventory: Inventory
     is_ready: bool = False
     cluster: str = ""
+    is_encrypted: bool = False
     presence: PresenceTable = field(default_factory=PresenceTable)
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
@@ -140,6 +145,8 @@ class CloudLink:
             case Verb.GET, Get() | GetEntries() | GetObjects():
                 raised = self._raised(node, header, now, timestamp)
                 return [*raised, *self._heard(node, header, now), *self._answer(node, header, body, timestamp)]
+            case Verb.GET, GetCredentials():
+                actions = [*self._heard(node, header, now), *self._on_credentials(node, header, body)]
             case Verb.STATUS_UPDATE, StatusUpdate():
                 # Without a complete cache an unknown uid means nothing; the node sends again.
                 reported = [Reported(node, header.node_epoch, body.reports)] if self.is_ready else []
@@ -185,6 +192,22 @@ class CloudLink:
             for batch in codec.batches(verdicts)
         ]
 
+    def tell(self, node: str, told: CredentialsTold, timestamp: int) -> Publish:
+        """Tell a node the credentials of an object, if it still is of that node, or why it gets none."""
+        code, reason, values = told.code, told.reason, dict(told.values)
+        if code == messages.OK and self.inventory.object(node, told.uid) is None:
+            code, reason, values = messages.FORBIDDEN, "no object of this node has this uid", {}
+        header = replace(self._header(timestamp, event_id=told.event_id), code=code, reason=reason)
+        return self._send(node, Verb.GET_RESULT, header, CredentialsResult(told.uid, values))
+
+    def _on_credentials(self, node: str, header: Header, question: GetCredentials) -> list[Action]:
+        if not self.is_ready:
+            return [CredentialsAsked(node, question.uid, header.event_id, messages.UNAVAILABLE, NOT_READY)]
+        is_owner = self.inventory.object(node, question.uid) is not None
+        code, reason = objection(question, is_owner=is_owner, is_encrypted=self.is_encrypted)
+        warned = [] if code == messages.OK else self._warn_once(node, "credentials refused", reason)
+        return [*warned, CredentialsAsked(node, question.uid, header.event_id, code, reason)]
+
     def _on_presence(self, node: str, header: Header, body: Presence, now: float, timestamp: int) -> list[Action]:
         if not body.online:
             changed = self.presence.gone(node, header.node_epoch, body.connection, now)
@@ -204,8 +227,7 @@ class CloudLink:
 
     def _answer(self, node: str, request: Header, question: Question, timestamp: int) -> list[Action]:
         if not self.is_ready:
-            reason = "the cloud has not read all objects yet; ask again"
-            return [self._refusal(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=reason)]
+            return [self._refusal(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=NOT_READY)]
         # One number for all parts, taken before the objects are read: every later push is newer.
         header = self._header(timestamp, event_id=request.event_id)
         answers: Sequence[Answer]

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from neptune.protocol.credential_messages import CredentialBody
+
 Json = dict[str, Any]
 #: Texts by name, such as digests of objects by uid.
 Entries = dict[str, str]
@@ -23,7 +25,7 @@ WORK_BYTES = 16 * 1024
 MAX_NUMBER = 2**53 - 1
 
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 400, 403, 404, 409
-TOO_LARGE, UPGRADE, UNAVAILABLE = 413, 426, 503
+TOO_LARGE, INVALID, UPGRADE, UNAVAILABLE = 413, 422, 426, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,4 +243,4 @@ class StatusResult:
 
 Question = Get | GetEntries | GetObjects
 Answer = GetResult | EntriesResult | ObjectsResult
-Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult
+Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult | CredentialBody

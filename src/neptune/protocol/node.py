@@ -19,6 +19,8 @@ from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
 from neptune.protocol.codec import MessageError
+from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
+from neptune.protocol.credentials import Asking, CredentialsTold
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
     Answer,
@@ -61,7 +63,7 @@ class Warn:
     reason: str
 
 
-Action = Publish | Change | Warn
+Action = Publish | Change | CredentialsTold | Warn
 
 
 @dataclass(slots=True)
@@ -89,6 +91,10 @@ class NodeLink:
     agent: str = ""
     desired: DesiredState = field(default_factory=DesiredState)
     outbox: Outbox = field(init=False)
+    #: The credentials that are asked for; they are forgotten by whoever wanted them.
+    asking: Asking = field(init=False)
+    #: Messages come to this process over TLS only.
+    is_encrypted: bool = False
     #: True from the end of the first synchronisation of a connection on.
     live: bool = False
     connection: int | None = None
@@ -111,6 +117,7 @@ class NodeLink:
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.rng)
+        self.asking = Asking(self.rng)
         self._backoff = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
         self._pause = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
 
@@ -165,6 +172,9 @@ class NodeLink:
                 actions += self._on_verdicts(header, body, now, timestamp)
             case GetResult() | EntriesResult() | ObjectsResult():
                 actions += self._on_answer(header, body, now, timestamp)
+            case CredentialsResult(uid, values) if self.asking.answered(uid, header.event_id, header.code):
+                actions += [CredentialsTold(uid, header.event_id, header.code, header.reason, values)]
+                actions += self.tick(now, timestamp)
         return actions
 
     def _belongs(self, topic: str, body: Body) -> bool:
@@ -172,7 +182,7 @@ class NodeLink:
             return isinstance(body, CloudPresence)
         match self.topics.parse(topic):
             case (self.node, Verb.GET_RESULT):
-                return isinstance(body, (GetResult, EntriesResult, ObjectsResult))
+                return isinstance(body, (GetResult, EntriesResult, ObjectsResult, CredentialsResult))
             case (self.node, Verb.UPDATED):
                 return isinstance(body, Updated)
             case (self.node, Verb.STATUS_RESULT):
@@ -196,6 +206,10 @@ class NodeLink:
         if self.live:
             for batch in codec.batches(self.outbox.due(now)):
                 actions.append(self._publish(Verb.STATUS_UPDATE, StatusUpdate(batch), timestamp))
+            for uid in self.asking.due(now):
+                event_id = self._event_id()
+                self.asking.asked(uid, event_id, now)
+                actions.append(self._publish(Verb.GET, GetCredentials(uid, self.is_encrypted), timestamp, event_id))
         return actions
 
     def next_deadline(self) -> float | None:
@@ -203,8 +217,8 @@ class NodeLink:
         if self.connection is None:
             return None
         times = [self._turn.at] if self._turn is not None else []
-        if self.live and (due := self.outbox.next_due()) is not None:
-            times.append(due)
+        if self.live:
+            times += [due for due in (self.outbox.next_due(), self.asking.next_due()) if due is not None]
         return min(times, default=None)
 
     def _caught_up(self, header: Header, timestamp: int) -> list[Action]:
@@ -294,6 +308,7 @@ class NodeLink:
         if not self.live:
             self.live = True
             self.outbox.hurry()
+            self.asking.hurry()
         if sync.is_in_step:
             self._pause.reset()
             pause = RESYNC_SECONDS * self.rng.uniform(0.9, 1.1)

@@ -99,6 +99,11 @@ class Session:
 class Transport(Protocol):
     """A connection to a broker that heals itself. Used from one event loop."""
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether every connection is encrypted, to a broker whose certificate is checked."""
+        ...
+
     async def open(self, session: Session) -> None:
         """Start connecting and return at once; `next_event` tells what happens. At most once a transport."""
         ...

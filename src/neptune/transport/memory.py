@@ -57,6 +57,11 @@ class MemoryTransport:
         """See `Transport.dropped`."""
         return self._inbox.dropped
 
+    @property
+    def is_encrypted(self) -> bool:
+        """See `Transport.is_encrypted`: what passes here may go on to peers on a plain connection."""
+        return False
+
     async def open(self, session: Session) -> None:
         """See `Transport.open`.
 

@@ -68,6 +68,11 @@ class MqttTransport:
         self._closer: asyncio.Task[None] | None = None
 
     @property
+    def is_encrypted(self) -> bool:
+        """See `Transport.is_encrypted`: of several addresses all have to be."""
+        return all(settings.tls for settings in self._addresses)
+
+    @property
     def dropped(self) -> int:
         """See `Transport.dropped`."""
         current = self._connection.dropped if self._connection else 0

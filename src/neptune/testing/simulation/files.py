@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from neptune.edge.counting import Checkpoint, Target
@@ -87,9 +87,12 @@ class Files:
         """See `Reader.changed`: only another look can tell."""
         return [each.uid for each in seen]
 
-    async def count(self, target: Target, progress: Progress, *, heavy: bool) -> Checkpoint | Problem | None:
+    async def count(
+        self, target: Target, progress: Progress, *, heavy: bool, credentials: Mapping[str, str] | None = None
+    ) -> Checkpoint | Problem | None:
         """See `Reader.count`; what is known is not built upon. The file may change in the middle."""
         assert not heavy, "no file here is large"
+        assert credentials is None, "no file here is locked"
         file = self._files.get(target.path)
         if file is None:
             return _missing(target.path)
