@@ -111,6 +111,10 @@ class Folder:
         with contextlib.suppress(OSError):  # other tasks of its namespace
             self.path.parent.rmdir()
 
+    def is_whole(self) -> bool:
+        """Tell whether what `write` made is still there."""
+        return stat.S_ISREG(_mode(self.path / TASK)) and stat.S_ISDIR(_mode(self.reports))
+
     def names(self, limit: int) -> list[str]:
         """Return the names of reports in their order, `limit` at most; names that begin with a dot are not there yet.
 
@@ -141,20 +145,14 @@ class Folder:
             self._gone(name)
 
     def refuse(self, refused: Collection[tuple[str, str]]) -> None:
-        """Keep the last of these, each with its reason, for who wrote the worker.
-
-        Raises:
-            OSError: `rejected/` cannot be made.
-        """
+        """Keep the last of these, each with its reason, for who wrote the worker."""
         if not refused:
             return
-        rejected = self.path / REJECTED
-        _make(rejected, _FOLDER_MODE)
         number = len(refused) - MAX_REJECTED
         for index, (name, reason) in enumerate(refused):
-            if index < number or not self._moved(name, reason, rejected):
+            if index < number or not self._moved(name, reason):
                 self._gone(name)
-        _keep_newest(rejected, 2 * MAX_REJECTED)
+        _keep_newest(self.path / REJECTED, 2 * MAX_REJECTED)
 
     def reset(self) -> None:
         """Remove every report: they are of a generation that is no more.
@@ -204,10 +202,12 @@ class Folder:
             except OSError:
                 return None
 
-    def _moved(self, name: str, reason: str, rejected: Path) -> bool:
+    def _moved(self, name: str, reason: str) -> bool:
+        rejected = self.path / REJECTED
         raw = os.fsencode(name)
         kept = rejected / (name if len(raw) <= _MAX_NAME_BYTES else os.fsdecode(raw[:_MAX_NAME_BYTES]))
         try:
+            _make(rejected, _FOLDER_MODE)
             _delete(kept)
             (self.reports / name).rename(kept)
             kept.with_name(f"{kept.name}.reason").write_text(f"{reason}\n", encoding="utf-8", errors="replace")
@@ -274,8 +274,8 @@ def _delete(path: Path) -> None:
 
 def _keep_newest(folder: Path, number: int) -> None:
     """Remove all but the newest entries; a change of name counts."""
-    with os.scandir(folder) as entries:
-        aged = [(entry.stat(follow_symlinks=False).st_ctime_ns, entry.name) for entry in entries]
-    for _, name in heapq.nsmallest(len(aged) - number, aged):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as entries:
+            aged = [(entry.stat(follow_symlinks=False).st_ctime_ns, entry.name) for entry in entries]
+        for _, name in heapq.nsmallest(len(aged) - number, aged):
             _delete(folder / name)

@@ -35,7 +35,7 @@ def parse(report_id: str, data: bytes, generation: int, written: datetime) -> Wo
         metrics = {name: metric_text(value) for name, value in metrics.items()}
     work = WorkReport(
         id=report_id,
-        state=state,
+        state=state,  # type: ignore[arg-type]  # `check` looks at each
         time=_time(found.get("time"), written),
         progress=found.get("progress"),
         samples=found.get("samples"),
