@@ -71,12 +71,9 @@ class Folder:
         Raises:
             OSError: the disk is full or fails; what was there before stays.
         """
-        for folder, mode in (
-            (self.path.parent, _FOLDER_MODE),
-            (self.path, _FOLDER_MODE),
-            (self.reports, _REPORTS_MODE),
-        ):
-            _make(folder, mode)
+        for folder in (self.path.parent.parent, self.path.parent, self.path):
+            _make(folder, _FOLDER_MODE)
+        _make(self.reports, _REPORTS_MODE)
         fresh = self.path / f".{TASK}"
         try:
             with open(fresh, "wb", opener=_creating) as file:
