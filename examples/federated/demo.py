@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from digits import main as write_digits
 
+from neptune import log
 from neptune.api import Dataset, FederatedTask, Model, ResourceKey
 from neptune.api.core import Event
 from neptune.cli.stage import News, Stage, stage
@@ -54,7 +55,7 @@ async def play(built: Stage) -> None:
 
     print(f"# kill -9 the agent of {VICTIM}, and its worker with it")
     built.processes[VICTIM].kill()
-    await until(built, news, lambda task: task.status.reason == "NodeOffline")
+    news.print(built.table("federatedtasks"))
     print(f"# start the agent of {VICTIM} again: its worker goes on from the last average")
     built.start_node(VICTIM, task_command=WORKER)
     task = await until(built, news, lambda task: task.status.completion_time is not None)
@@ -62,10 +63,8 @@ async def play(built: Stage) -> None:
     print("\n# kubectl get models")
     News(MODEL_WIDTHS).print(built.table("models"))
     print("\n# kubectl describe federatedtask digits")
-    events = await built.client.list(Event, KEY.namespace)
-    for event in sorted(events.items, key=lambda event: event.metadata.name):
-        if event.regarding.kind == "FederatedTask":
-            print(f"  {event.type:<9}{event.reason:<22}{event.note}")
+    for event in await story(built, task.status.phase):
+        print(f"  {event.type:<9}{event.reason:<22}{event.note}")
     model = await built.client.get(Model, KEY)
     metrics = {metric.key: metric.value for metric in model.status.metrics}
     if task.status.phase != "Completed" or float(metrics.get("accuracy", 0)) <= 0.9:
@@ -89,6 +88,19 @@ async def until(built: Stage, news: News, reached: Callable[[FederatedTask], boo
     return task
 
 
+async def story(built: Stage, last: str) -> list[Event]:
+    """Return the events of the task in their order, once the `last` is there: they are written behind the status."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = await built.client.list(Event, KEY.namespace)
+        events = [event for event in found.items if event.regarding.kind == "FederatedTask"]
+        if any(event.reason == last for event in events):
+            return sorted(events, key=lambda event: event.event_time)
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"no event {last}{built.last_words()}")
+        await asyncio.sleep(0.05)
+
+
 async def main() -> None:
     # As Ctrl-C does it: everything is left by the way it came.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
@@ -98,6 +110,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    log.configure(level="error")
     try:
         asyncio.run(main())
     except NeptuneError as error:
