@@ -191,7 +191,7 @@ class Agent:
 
     def _make_tasks(self) -> TaskKeeper:
         settings, command = self._settings, self._settings.task_command
-        root = settings.state_dir.resolve() / TASKS
+        root = (settings.state_dir / TASKS).resolve()
         own = TaskSettings(settings.node, root, settings.poll_seconds, settings.interval_seconds)
         ports = Ports(self._samples_of, self._keep, lambda report: self._on_news(News(report.uid, None, report)))
         supervise = CommandRunner(command, os.environ).supervise if command else None

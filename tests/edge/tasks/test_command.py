@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from neptune.errors import SettingsError
 from neptune.protocol.topics import Topics
 from neptune.transport.broker import BrokerCore
 from tests.edge.bench import NODE, Cloud, eventually, memory, running_agent, running_cloud, settings
-from tests.edge.tasks.bench import folder, lone_task, work, works
+from tests.edge.tasks.bench import folder, lone_task, model, part, task, work, works
 
 REPORT = """
 report() {
@@ -78,6 +79,20 @@ async def test_it_runs_in_the_folder_and_its_report_ends_the_work(
         await eventually(lambda: work(cloud).state == "Completed")
         assert [each.message for each in works(cloud) if each.state != "Pending"] in (["0", "done"], ["done"])
         assert (folder(tmp_path) / "output.log").read_text() == f"{min(19, os.nice(0) + 10)}\n"
+
+
+async def test_the_worker_of_the_guide_does_its_work(cloud: Cloud, broker: BrokerCore, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "edge.md").read_text()
+    (script,) = re.findall(r"```sh\n(# worker\.sh.*?)```", guide, re.DOTALL)
+    (tmp_path / "worker.sh").write_text(script)
+    (tmp_path / "words.txt").write_text("one two\nthree\n")
+    command = TaskCommand.of(f"sh '{tmp_path}/worker.sh'", retries=0)
+    async with running_agent(memory(broker, NODE), settings(tmp_path, task_command=command)):
+        await cloud.put(part(str(tmp_path / "words.txt")), model(), task())
+        await eventually(lambda: work(cloud).state == "Completed")
+        assert work(cloud).metrics == {"words": "3"}
+        await cloud.put(part(str(tmp_path / "missing.txt"), uid="d2"), task(uid="t2", name="other"))
+        await eventually(lambda: work(cloud, "t2").message == "the dataset cannot be read")
 
 
 async def test_an_end_without_a_report_is_a_failure(cloud: Cloud, broker: BrokerCore, tmp_path: Path) -> None:

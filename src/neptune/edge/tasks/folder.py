@@ -234,9 +234,10 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _make(folder: Path, mode: int) -> None:
-    """Make a folder with exactly that mode, whatever the umask is."""
+    """Make a folder with exactly that mode, whatever the umask is; what is there instead, such as a link, goes."""
     if not stat.S_ISDIR(_mode(folder)):
-        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        folder.unlink(missing_ok=True)
+        folder.mkdir(mode=mode)
         folder.chmod(mode)
 
 

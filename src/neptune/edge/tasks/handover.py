@@ -248,8 +248,9 @@ class Handover:
                 await self._keep()
         if refused:
             self._say_refused(refused)
-        # A worker that reports all the time has half of one core from us at most.
-        self._pause = max(DEBOUNCE_SECONDS, self._desk.clock.monotonic() - began)
+        # A worker that reports all the time leaves the agent time for others, and its end is not held up for long.
+        spent = self._desk.clock.monotonic() - began
+        self._pause = max(DEBOUNCE_SECONDS, min(spent, self._desk.settings.interval_seconds))
 
     async def _keep(self) -> None:
         """Store and tell what is due; what the disk could not take is tried again."""
