@@ -147,9 +147,7 @@ def test_a_result_waits_on_the_node_until_cloud_and_broker_are_back(field: Field
     field.expect_round("edge2", 5)
     world.processes["cloud-controller"].kill()
     world.broker.kill()
-    world.until(
-        (world.data / "digits-model" / "model.npz").exists, lambda: f"never trained\n{field.outputs()}"
-    )
+    world.until((world.data / "digits-model" / "model.npz").exists, lambda: f"never trained\n{field.outputs()}")
     assert field.model_metrics() == {}
     world.broker.start()
     world.start_cloud()
