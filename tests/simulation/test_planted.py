@@ -34,6 +34,7 @@ from neptune.testing.simulation.profiles import (
     CRASHES,
     DISORDER,
     LINKS,
+    MANY,
     OWNERS,
     PARTS,
     SERVERS,
@@ -154,6 +155,11 @@ def a_server_that_went_back_is_not_noticed() -> Planted:
     return patch.object(WatchCore, "is_at", lambda self, _version: setattr(self, "doubtful", False))
 
 
+def an_answer_speaks_for_all_buckets() -> Planted:
+    drop = DesiredState.drop_absent
+    return patch.object(DesiredState, "drop_absent", lambda self, seq, listed, _buckets=None: drop(self, seq, listed))
+
+
 def any_will_counts() -> Planted:
     gone = PresenceTable.gone
     return patch.object(
@@ -201,6 +207,7 @@ class _both:  # a word of the little language above
         (an_older_report_undoes_a_newer_one, DISORDER),
         (a_report_is_sent_once, PARTS),
         (a_server_that_went_back_is_not_noticed, SERVERS),
+        (an_answer_speaks_for_all_buckets, MANY),
         (any_will_counts, ANY),
     ],
     ids=lambda value: value.name if isinstance(value, Profile) else value.__name__,

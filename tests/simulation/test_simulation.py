@@ -13,7 +13,7 @@ import pytest
 from neptune.controllers.dataset.upstream import Upstream
 from neptune.testing.simulation import __main__ as program
 from neptune.testing.simulation import simulate
-from neptune.testing.simulation.profiles import PROFILES, Profile, drawn_profile
+from neptune.testing.simulation.profiles import MANY, PROFILES, Profile, drawn_profile
 
 #: `make simulate` runs any number of others.
 SEEDS = 300
@@ -63,6 +63,11 @@ def test_a_schedule_is_the_same_whether_its_seed_drew_the_profile_or_somebody_na
 
 def test_a_few_seeds_draw_every_profile() -> None:
     assert {drawn_profile(seed).name for seed in range(100)} == set(PROFILES)
+
+
+def test_nodes_with_many_objects_compare_digests_and_ask_for_what_they_lack() -> None:
+    """Schedules of a dozen objects never get there: a cloud sends those all at once."""
+    assert any("sends sync.get.objects" in line for seed in range(20) for line in simulate(seed, MANY).trace)
 
 
 def test_a_profile_that_names_no_action_is_refused() -> None:

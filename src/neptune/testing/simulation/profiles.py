@@ -26,6 +26,8 @@ class Profile:
     lossy: float = 0.5
     #: The chance that a node has so long objects that an answer has several parts.
     large: float = 0.08
+    #: The chance that a node has so many objects that it compares digests of them with the cloud.
+    many: float = 0.04
     #: The chance that clouds compete for a lease; else a second one is only told from the first by its epoch.
     elected: float = 0.5
 
@@ -47,8 +49,12 @@ CRASHES = Profile("crashes", frozenset({"write_again", "kill_node", "kill_cloud"
 SERVERS = Profile("servers", frozenset({"create", "edit", "restore", "break_watches", "trouble"}), lossy=1.0)
 #: Answers have many parts, and some of them are lost.
 PARTS = Profile("parts", frozenset({"change_weather", "cut", "restart_broker"}), lossy=1.0, large=1.0)
+#: Nodes have many objects, which go by the dozen while nobody hears of it.
+MANY = Profile(
+    "many", frozenset({"create_many", "delete_many", "change_weather", "partition", "cut", "kill_node"}), many=1.0
+)
 
-PROFILES = {each.name: each for each in (ANY, DISORDER, OWNERS, LINKS, CLOUDS, CRASHES, SERVERS, PARTS)}
+PROFILES = {each.name: each for each in (ANY, DISORDER, OWNERS, LINKS, CLOUDS, CRASHES, SERVERS, PARTS, MANY)}
 
 
 def drawn_profile(seed: int) -> Profile:

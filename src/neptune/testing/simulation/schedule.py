@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from neptune.protocol import codec, messages
+from neptune.protocol.cloud import SNAPSHOT_OBJECTS
 from neptune.protocol.messages import Header, StatusReport, StatusUpdate
 from neptune.protocol.topics import Topics, Verb
 from neptune.runtime.errors import ApiError
@@ -26,6 +27,8 @@ from neptune.testing.simulation.world import Machine, Node, World
 from neptune.transport.broker_types import Action, Publication
 
 NAMES = tuple(f"d{number}" for number in range(7))
+#: So many that a node with most of them is asked for the digests of its buckets, and a part of them is a mass.
+MANY = tuple(f"m{number}" for number in range(2 * SNAPSHOT_OBJECTS))
 PATHS = tuple(f"/data/{number}.txt" for number in range(4))
 _COLLECTION = "/apis/neptune.io/v1alpha1/namespaces/default/datasets"
 _MERGE = "application/merge-patch+json"
@@ -49,6 +52,8 @@ class Schedule:
         self._lossy = lossy
         self._topics = Topics()
         self._is_over = self._has_backup = False
+        #: What users work with.
+        self._names = NAMES
         self._last_edited = NAMES[0]
         self._last_written = (world.nodes[0], PATHS[0])
         self._twins: list[Machine] = []
@@ -57,6 +62,7 @@ class Schedule:
             "move": (4, self._move), "delete": (3, self._delete), "recreate": (3, self._recreate),
             "write_file": (8, self._write_file), "write_again": (6, self._write_again),
             "delete_file": (2, self._delete_file), "create_many": (1, self._create_many),
+            "delete_many": (1, self._delete_many),
         }  # fmt: skip
         faults: dict[str, tuple[int, Callable[[], None]]] = {
             "kill_node": (4, self._kill_node), "doom": (2, self._doom), "kill_cloud": (3, self._kill_cloud),
@@ -88,6 +94,9 @@ class Schedule:
             self._create()
         if self._rng.random() < self._profile.large:
             self._create_large()
+        if self._rng.random() < self._profile.many:
+            self._names = MANY
+            self._create_many()
         self._judge.look(since_ever=True)
         self._leftovers()
         if self._rng.random() < 0.5:
@@ -127,9 +136,9 @@ class Schedule:
 
     # What users do
 
-    def _create(self, name: str = "", url: str = "") -> None:
-        name = name or self._rng.choice(NAMES)
-        spec = {"url": url or self._rng.choice(PATHS), "format": "txt", "nodeName": self._a_node_name()}
+    def _create(self, name: str = "", node: str = "", url: str = "") -> None:
+        name = name or self._rng.choice(self._names)
+        spec = {"url": url or self._rng.choice(PATHS), "format": "txt", "nodeName": node or self._a_node_name()}
         body = {
             "apiVersion": "neptune.io/v1alpha1", "kind": "Dataset",
             "metadata": {"name": name, "namespace": "default"}, "spec": spec,
@@ -137,21 +146,17 @@ class Schedule:
         self._user("POST", "", body)
 
     def _create_many(self) -> None:
-        for name in NAMES:
-            self._create(name)
+        node = self._a_node().name
+        for name in self._names:
+            self._create(name, node)
 
     def _create_large(self) -> None:
         for number in range(codec.BATCH_BYTES // len(_LONG) + 2):
-            name, node = f"large{number}", self._world.nodes[0].name
-            self._user("POST", "", {
-                "apiVersion": "neptune.io/v1alpha1", "kind": "Dataset",
-                "metadata": {"name": name, "namespace": "default"},
-                "spec": {"url": _LONG, "format": "txt", "nodeName": node},
-            })  # fmt: skip
+            self._create(f"large{number}", self._world.nodes[0].name, _LONG)
 
     def _edit(self) -> None:
         there = [item["metadata"]["name"] for item in self._judge.objects()]
-        self._last_edited = self._rng.choice(there or NAMES)
+        self._last_edited = self._rng.choice(there or self._names)
         self._edit_again()
 
     def _edit_again(self) -> None:
@@ -159,13 +164,17 @@ class Schedule:
         self._user("PATCH", self._last_edited, {"spec": change})
 
     def _move(self) -> None:
-        self._user("PATCH", self._rng.choice(NAMES), {"spec": {"nodeName": self._a_node_name()}})
+        self._user("PATCH", self._rng.choice(self._names), {"spec": {"nodeName": self._a_node_name()}})
 
     def _delete(self) -> None:
-        self._user("DELETE", self._rng.choice(NAMES))
+        self._user("DELETE", self._rng.choice(self._names))
+
+    def _delete_many(self) -> None:
+        for name in self._rng.sample(self._names, k=len(self._names) * 2 // 3):
+            self._user("DELETE", name)
 
     def _recreate(self) -> None:
-        name = self._rng.choice(NAMES)
+        name = self._rng.choice(self._names)
         self._user("DELETE", name)
         self._create(name)
 
