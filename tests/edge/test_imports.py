@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# Not rich: structlog loads it where a developer has it, and no dependency of the agent brings it.
-HEAVY = ("neptune.api", "neptune.runtime", "pydantic", "aiohttp", "kubernetes", "numpy", "obstore")
+HEAVY = ("neptune.api", "neptune.runtime", "pydantic", "aiohttp", "kubernetes", "numpy", "obstore", "rich")
 
 
 def test_the_agent_loads_nothing_that_a_node_cannot_afford() -> None:
