@@ -23,6 +23,7 @@ import pytest
 PACKAGES = ["neptune.api", "neptune.runtime", "neptune.transport"]
 LISTS = [
     *PACKAGES,
+    "neptune.api.core",
     "neptune.transport.mqtt",
     "neptune.embedded.broker",
     "neptune.embedded.apiserver",
@@ -31,7 +32,7 @@ LISTS = [
 ]
 #: Users import these by their full path; what is public is defined in them.
 MODULES = [
-    "neptune.api.core", "neptune.transport.memory", "neptune.embedded.apiserver.http",
+    "neptune.transport.memory", "neptune.embedded.apiserver.http",
     *(f"neptune.testing.{name}" for name in ("binaries", "crds", "envtest", "faults", "fixtures", "rbac")),
 ]  # fmt: skip
 

@@ -22,11 +22,10 @@ from tests.support.mosquitto import Broker, Mosquitto
 #: The budget of design and README: resident memory of an idle agent (MB), by its datasets.
 BUDGET_MB = {100: 35, 500: 40, 5000: 60}
 
-# Without rich, which a node has not and which structlog would load; the rest is what `edge-agent` does.
+# What `edge-agent` does.
 AGENT = """
     import asyncio, sys
     from pathlib import Path
-    sys.modules["rich"] = None
     from neptune import log
     from neptune.edge.agent import Agent, AgentSettings
     from neptune.transport.mqtt import MqttSettings, MqttTransport

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-# Not rich: structlog loads it where a developer has it, and no dependency of the agent brings it.
-HEAVY = ("neptune.api", "neptune.runtime", "pydantic", "aiohttp", "kubernetes", "numpy", "obstore")
+HEAVY = ("neptune.api", "neptune.runtime", "pydantic", "aiohttp", "kubernetes", "numpy", "obstore", "rich")
 
 
 @pytest.mark.parametrize("module", ["agent", "worker"])

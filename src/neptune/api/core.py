@@ -1,8 +1,9 @@
 """The built-in kinds that most controllers meet: ConfigMap, Secret, Namespace, Node, Pod, Event, Lease.
 
 Invariant: a type names the fields that a controller reads or writes; all the others are kept as they came
-(`KubeModel`), under their JSON names. Neighbours: `meta` has the base. The official client's model classes are not
-used: they drop fields that they do not know, and importing them takes 0.9 s and 20 MB.
+(`KubeModel`), under their JSON names. Neighbours: `meta` has the base, `machinery` Event and Lease.
+The official client's model classes are not used: they drop fields that they do not know, and importing them takes
+0.9 s and 20 MB.
 Source: https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/.
 """
 
@@ -13,7 +14,33 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PlainSerializer, PlainValidator
 
-from neptune.api.meta import Json, KubeModel, MicroTime, Resource, ResourceType, Time
+from neptune.api.machinery import Event, EventSeries, Lease, LeaseSpec, ObjectReference
+from neptune.api.meta import Json, KubeModel, Resource, ResourceType, Time
+
+__all__ = [
+    "Base64",
+    "ConfigMap",
+    "Container",
+    "ContainerStatus",
+    "CoreCondition",
+    "EnvVar",
+    "Event",
+    "EventSeries",
+    "Lease",
+    "LeaseSpec",
+    "Namespace",
+    "NamespaceStatus",
+    "Node",
+    "NodeAddress",
+    "NodeSpec",
+    "NodeStatus",
+    "ObjectReference",
+    "Pod",
+    "PodSpec",
+    "PodStatus",
+    "Secret",
+    "Taint",
+]
 
 
 def _from_base64(value: object) -> bytes:
@@ -183,61 +210,3 @@ class Pod(Resource):
     resource: ClassVar[ResourceType] = ResourceType("", "v1", "Pod", "pods")
     spec: PodSpec = Field(default_factory=PodSpec)
     status: PodStatus = Field(default_factory=PodStatus)
-
-
-class ObjectReference(KubeModel):
-    """Names an object of any kind, in any namespace."""
-
-    api_version: str = ""
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    field_path: str = ""
-
-
-class EventSeries(KubeModel):
-    """How often an event happened (`count`, the first time included), and when last."""
-
-    count: int
-    last_observed_time: MicroTime
-
-
-class Event(Resource):
-    """Something that happened to the object `regarding`, for people to read (`kubectl events`).
-
-    `type` is Normal or Warning; `reason` is one CamelCase word; `note` a sentence of 1 kB at most.
-    """
-
-    resource: ClassVar[ResourceType] = ResourceType("events.k8s.io", "v1", "Event", "events")
-    event_time: MicroTime | None = None
-    series: EventSeries | None = None
-    reporting_controller: str = ""
-    reporting_instance: str = ""
-    action: str = ""
-    reason: str = ""
-    regarding: ObjectReference = Field(default_factory=ObjectReference)
-    related: ObjectReference | None = None
-    note: str = ""
-    type: str = ""
-
-
-class LeaseSpec(KubeModel):
-    """Who holds the lease, since when, and for how many seconds after the last renewal it counts.
-
-    That is `lease_duration_seconds`; `lease_transitions` is how often it went from one holder to another.
-    """
-
-    holder_identity: str = ""
-    lease_duration_seconds: int | None = None
-    acquire_time: MicroTime | None = None
-    renew_time: MicroTime | None = None
-    lease_transitions: int = 0
-
-
-class Lease(Resource):
-    """What one of several processes holds at a time."""
-
-    resource: ClassVar[ResourceType] = ResourceType("coordination.k8s.io", "v1", "Lease", "leases")
-    spec: LeaseSpec = Field(default_factory=LeaseSpec)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from neptune.api.core import Event, EventSeries, ObjectReference
+from neptune.api.machinery import Event, EventSeries, ObjectReference
 from neptune.api.meta import ObjectMeta, Resource
 from neptune.api.unstructured import PartialObjectMetadata
 from neptune.clock import Clock

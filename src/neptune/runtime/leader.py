@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
-from neptune.api.core import Lease, LeaseSpec
+from neptune.api.machinery import Lease, LeaseSpec
 from neptune.api.meta import ObjectMeta, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import NeptuneError, SettingsError
