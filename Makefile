@@ -74,6 +74,7 @@ bench: envtest peers
 	$(BIN)/python -m benchmarks.failing_watch
 	$(BIN)/python -m benchmarks.link_bytes
 	$(BIN)/python -m benchmarks.link_latency
+	$(BIN)/python -m benchmarks.link_fleet
 	$(BIN)/python -m benchmarks.counting
 	$(BIN)/python -m benchmarks.agent_budget
 

@@ -17,16 +17,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.agent_budget import broker
 from benchmarks.fleet import STEP, State, dataset_name, first_number, is_changed, node_name
 from benchmarks.processes import resident_mb
 from benchmarks.rows import Row, print_rows
 from benchmarks.stage import NAMESPACE, Stage
-from benchmarks.statuses import Followed
+from benchmarks.statuses import PATIENCE_SECONDS, Followed
 from neptune.api import Dataset
 from neptune.api.meta import Json
 from neptune.runtime import Client
@@ -35,8 +35,6 @@ from neptune.testing.processes import free_port
 
 #: How often states are asked for (seconds).
 POLL_SECONDS = 0.1
-#: For what no goal was set.
-PATIENCE_SECONDS = 300.0
 _CONNECTIONS = 32
 
 
@@ -94,7 +92,10 @@ class Fleet:
 
         return await _until(check)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(30)
 
@@ -110,7 +111,7 @@ class Fleet:
 
 
 class Cloud:
-    """A `cloud-controller` as users start it."""
+    """A `cloud-controller` as users start it. It ends by a kill."""
 
     def __init__(self, stage: Stage, port: int) -> None:
         self._listen = f"127.0.0.1:{free_port()}"
@@ -121,7 +122,10 @@ class Cloud:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen([str(program), *argv], stderr=log, env=environ)
 
-    def kill(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait(30)
 
@@ -151,11 +155,11 @@ async def main(nodes: int, datasets: int) -> None:
     with Stage() as stage, broker() as running:
         async with stage.client() as client, Numbers(client, numbers) as seen:
             await _fill(stage, nodes, datasets)
-            cloud = Cloud(stage, running.port)
-            await seen.until_each_has_a_status()
-            async with _fleet(nodes, running.port) as fleet:
-                first = await _measure_first(cloud, fleet, seen, nodes)
-                cloud.kill()
+            with contextlib.ExitStack() as stack:
+                with Cloud(stage, running.port) as cloud:
+                    await seen.until_each_has_a_status()
+                    fleet = stack.enter_context(Fleet(nodes, running.port))
+                    first = await _measure_first(cloud, fleet, seen, nodes)
                 restart = await _measure_restart(stage, running.port, fleet, seen, nodes)
                 row = {**first, **restart, **await _lost(client, fleet, seen.wanted)}
     print_rows("link", [{"contestant": f"{nodes} nodes with {datasets} datasets", **row}], (), to=())
@@ -184,8 +188,7 @@ async def _measure_restart(stage: Stage, port: int, fleet: Fleet, seen: Numbers,
     await fleet.change(0)
     seen.want({name: number + STEP * is_changed(name, 0) for name, number in seen.wanted.items()})
     began = time.monotonic()
-    cloud = Cloud(stage, port)
-    try:
+    with Cloud(stage, port) as cloud:
         online, synced, right = await asyncio.gather(
             cloud.until_online(nodes),
             fleet.until(lambda state: state.epoch > before.epoch and state.synced == nodes),
@@ -194,8 +197,6 @@ async def _measure_restart(stage: Stage, port: int, fleet: Fleet, seen: Numbers,
         await fleet.until(lambda state: not state.unconfirmed)
         now, peak = cloud.memory()
         dropped = {series: value for series, value in cloud.metrics().items() if "dropped_messages_total" in series}
-    finally:
-        cloud.kill()
     return {
         "roll_call_seconds": round(max(online, synced) - began, 1),
         "change_seconds": round(right - began, 1),
@@ -223,15 +224,6 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> float:
         while not await holds():  # noqa: ASYNC110  # what is awaited is in other processes
             await asyncio.sleep(POLL_SECONDS)
     return time.monotonic()
-
-
-@contextlib.asynccontextmanager
-async def _fleet(nodes: int, port: int) -> AsyncIterator[Fleet]:
-    fleet = Fleet(nodes, port)
-    try:
-        yield fleet
-    finally:
-        fleet.close()
 
 
 def _names(node: int, datasets: int) -> list[str]:

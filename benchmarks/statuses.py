@@ -14,7 +14,7 @@ from neptune.api.meta import Json
 from neptune.runtime import Client, Conflict, Query
 
 #: For what a contestant may take under load.
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,27 @@ async def test_a_report_is_handed_on_with_the_name_in_the_topic_and_its_verdict_
         assert (await node.verdict(1)).code == 200
 
 
+async def test_a_thousand_messages_that_are_here_leave_others_their_turn() -> None:
+    """Else the acknowledgements of what is sent wait as well, and the broker is taken for dead."""
+    broker = BrokerCore()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with cloud(transport(broker, "cloud"), A) as it, Voice(broker, "edge0") as node:
+        working = asyncio.create_task(others())
+        for number in range(1000):
+            await node.report(report("uid-a", seq=number))
+        turns = 0
+        await eventually(lambda: len(it.reports) == 1000)
+        working.cancel()
+        assert turns > 500
+
+
 async def test_presence_is_told_once_a_change_and_a_node_that_left_counts_as_away_after_thirty_seconds() -> None:
     broker = BrokerCore()
     async with cloud(transport(broker, "cloud")) as it, Voice(broker, "edge1") as other:

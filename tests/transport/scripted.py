@@ -21,6 +21,7 @@ class ScriptedBroker:
         self.connected = asyncio.Event()
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -33,10 +34,16 @@ class ScriptedBroker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def say(self, data: bytes) -> None:
+        """Send these bytes to whoever is connected."""
+        for writer in self._writers:
+            writer.write(data)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.add(writer)
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
@@ -49,4 +56,5 @@ class ScriptedBroker:
                         self.connected.set()
         finally:
             writer.close()
+            self._writers.discard(writer)
             self._tasks.discard(task)

@@ -19,6 +19,7 @@ from neptune.errors import SettingsError
 from neptune.testing.processes import free_port
 from neptune.transport import Connected, Disconnected, Message, Published, Received, Session
 from neptune.transport._arrivals import Arrivals
+from neptune.transport._paho import MAX_IN_FLIGHT
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from neptune.transport.retry import RetryPolicy
 from tests.support.certificates import write_certificates
@@ -303,6 +304,23 @@ async def test_a_broker_that_acknowledges_nothing_is_left() -> None:
             publishes = (transport.publish(Message("t", b"")) for _ in range(30))
             assert set(await asyncio.gather(*publishes)) == {Published.DISCONNECTED}
             assert "acknowledged no message" in (await disconnected(transport)).reason
+
+
+async def test_a_broker_that_is_slow_for_what_waits_is_kept() -> None:
+    """A thousand nodes wait for twenty places: who gets none in time has no reason to end the others' connection."""
+    puback = b"\x40\x02\x00"
+    async with ScriptedBroker(publish=b"") as broker:
+        transport = make_transport(broker.port, answer_seconds=1.0)
+        async with closing(transport):
+            await connect(transport, NOTHING)
+            publishes = [asyncio.create_task(transport.publish(Message("t", b""))) for _ in range(MAX_IN_FLIGHT + 2)]
+            await asyncio.sleep(0)
+            broker.say(puback + b"\x01")
+            outcomes = await asyncio.gather(*publishes)
+            assert (outcomes[0], outcomes[-1]) == (Published.ACCEPTED, Published.QUEUE_FULL)
+            broker.say(b"".join(puback + bytes([number]) for number in range(2, MAX_IN_FLIGHT + 2)))
+            broker.publish = puback + bytes([MAX_IN_FLIGHT + 2])
+            assert await transport.publish(Message("t", b"")) is Published.ACCEPTED
 
 
 async def test_a_message_that_cannot_be_read_does_not_end_the_connection() -> None:

@@ -79,6 +79,8 @@ class Link:
                     self._carry_out(self.core.expire(self._clock.monotonic()))
                 else:
                     self._on_event(event)
+                    # What has come waits for nobody: without this a thousand questions would be one turn of the loop.
+                    await asyncio.sleep(0)
         except TransportClosed:
             pass
         finally:

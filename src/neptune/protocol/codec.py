@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
 from neptune.errors import NeptuneError
@@ -82,17 +82,15 @@ _T = TypeVar("_T")
 
 def encode(header: Header, body: Body) -> bytes:
     """Return the message as bytes of JSON. Texts for people are cut to what the other side reads."""
-    return _json({"v": SCHEMA_VERSION, "type": body.TYPE, **_plain(header), "body": _plain(body)})
+    return _json({"v": SCHEMA_VERSION, "type": body.TYPE, **_plain(header), "body": body})
 
 
 def _plain(item: Any) -> Json:
-    return asdict(item, dict_factory=_fitting)
-
-
-def _fitting(pairs: list[tuple[str, Any]]) -> Json:
+    """Return the fields of a dataclass; `json` asks for those of what it holds in its turn."""
+    values = {name: getattr(item, name) for name in item.__match_args__}
     return {
         name: fitting(value) if name in _FOR_PEOPLE else value
-        for name, value in pairs
+        for name, value in values.items()
         if value is not None or name not in _RARE
     }
 
@@ -104,7 +102,8 @@ def fitting(text: str) -> str:
 
 def _json(value: object) -> bytes:
     # A name of a file may hold bytes that are no UTF-8 (surrogateescape); they become question marks here.
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    text = json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False)
+    return text.encode(errors="replace")
 
 
 def decode(payload: bytes) -> tuple[Header, Body]:
@@ -197,7 +196,7 @@ def _check_json(value: object, path: str, depth: int = 0) -> None:
 
 def size(item: Any) -> int:
     """Return the bytes of JSON that an item (a dataclass or a string) takes in a message."""
-    return len(_json(item if isinstance(item, str) else _plain(item)))
+    return len(_json(item))
 
 
 def batches(items: Iterable[_T], limit: int = BATCH_BYTES) -> Iterator[tuple[_T, ...]]:

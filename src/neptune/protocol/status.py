@@ -6,7 +6,6 @@ memory is bounded by the number of objects. Neighbours: `node.NodeLink` sends wh
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -74,7 +73,7 @@ class Outbox:
         waiting = [entry for entry in self._entries.values() if entry.due <= now]
         free = WINDOW - (len(self._entries) - len(waiting))
         # What was never sent goes first, so that reports without a verdict do not keep the others out.
-        chosen = heapq.nsmallest(free, waiting, key=lambda entry: entry.due)
+        chosen = sorted(waiting, key=lambda entry: entry.due)[:free]
         for entry in chosen:
             entry.due = now + entry.backoff.next()
         return [entry.report for entry in chosen]
@@ -92,8 +91,8 @@ class Outbox:
 
         What is due goes only once fewer than `WINDOW` reports have their time still to come.
         """
-        latest = heapq.nlargest(WINDOW, (entry.due for entry in self._entries.values()))
-        return latest[-1] if latest else None
+        times = sorted(entry.due for entry in self._entries.values())
+        return times[-WINDOW:][0] if times else None
 
     def __contains__(self, uid: str) -> bool:
         """Tell whether the status of an object waits for its verdict."""

@@ -78,6 +78,7 @@ class PahoConnection:
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._max_packet_bytes: int | None = None
+        self._acknowledged = 0
         self._unacknowledged: dict[int, asyncio.Future[Published]] = {}
         self._arrived = Arrivals(limit=settings.max_queued_messages, limit_bytes=settings.max_queued_bytes)
         self._oversized = 0
@@ -130,11 +131,13 @@ class PahoConnection:
         size = len(message.topic.encode()) + len(message.payload) + _HEADER_BYTES
         if self._max_packet_bytes is not None and size > self._max_packet_bytes:
             return Published.DENIED  # the broker would close the connection (MQTT 5, 3.2.2.3.6)
-        deadline = self._loop.time() + self._settings.answer_seconds
+        deadline, acknowledged_before = self._loop.time() + self._settings.answer_seconds, self._acknowledged
         try:
             async with asyncio.timeout_at(deadline):
                 await self._slots.acquire()
         except TimeoutError:
+            if self._acknowledged > acknowledged_before:
+                return Published.QUEUE_FULL  # others had their turn: much waits here, and the broker is well
             self._end(
                 f"{self._broker} acknowledged no message within {self._settings.answer_seconds:g} s: is it overloaded?"
             )
@@ -193,13 +196,8 @@ class PahoConnection:
         if self.ended.done():
             acknowledged.set_result(Published.DISCONNECTED)
             return acknowledged
-        info = self._client.publish(
-            message.topic,
-            message.payload,
-            qos=1,
-            retain=message.retain,
-            properties=self._expiry(PacketTypes.PUBLISH, message),
-        )
+        properties = self._expiry(PacketTypes.PUBLISH, message)
+        info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
             # No race with PUBACK: it comes by `call_soon_threadsafe`, after this step of the loop.
             self._unacknowledged[info.mid] = acknowledged
@@ -232,6 +230,7 @@ class PahoConnection:
             self._subscribed.set_result(reasons)
 
     def _acknowledge(self, mid: int, reason: ReasonCode) -> None:
+        self._acknowledged += 1
         acknowledged = self._unacknowledged.pop(mid, None)
         if acknowledged is not None:
             acknowledged.set_result(_reasons.published(reason.value))
