@@ -20,7 +20,6 @@ from typing import Any
 from neptune.api import (
     Dataset,
     DatasetSpec,
-    FederatedTask,
     Model,
     ObjectMeta,
     Resource,
@@ -125,7 +124,7 @@ class Play:
     async def _open(self) -> None:
         print("neptune demo: two nodes, one cloud controller, an API server and a broker, all on this machine.\n")
         client = self._stage.client
-        for cls in (Dataset, FederatedTask, Model):
+        for cls in (Dataset, Model):
             await client.create(CustomResourceDefinition.from_dict(crd_for(cls)))
         self._stage.start_cloud()
         self._stage.start_node("edge0")
