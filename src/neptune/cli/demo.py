@@ -20,7 +20,6 @@ from typing import Any
 from neptune.api import (
     Dataset,
     DatasetSpec,
-    FederatedTask,
     Model,
     ObjectMeta,
     ResourceKey,
@@ -113,7 +112,7 @@ class Play:
 
     async def _open(self) -> None:
         print("neptune demo: two nodes, one cloud controller, an API server and a broker, all on this machine.\n")
-        await self._stage.install(Dataset, FederatedTask, Model)
+        await self._stage.install(Dataset, Model)
         self._stage.start_cloud()
         self._stage.start_node("edge0")
         self._stage.start_node("edge1")
