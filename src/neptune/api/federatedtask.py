@@ -175,7 +175,7 @@ class FederatedTaskStatus(KubeModel):
         str | None, Field(description="How far the work is: the mean of all shares in percent, as 40%.", max_length=16)
     ] = None
     completions: Annotated[
-        str | None, Field(description="Shares that are complete, of how many, as 2/3.", max_length=16)
+        str | None, Field(description="Nodes that have completed their share, of how many, as 2/3.", max_length=16)
     ] = None
     reason: Annotated[
         str | None, Field(description="Why it is where it is, as one CamelCase word.", max_length=128)
@@ -222,7 +222,7 @@ class FederatedTask(Resource):
             Column("Model", "string", ".spec.model.name", "The model that is trained or used"),
             Column("Reason", "string", ".status.reason", "Why it is where it is"),
             Column("Age", "date", ".metadata.creationTimestamp", "Time since the task was created"),
-            Column("Completions", "string", ".status.completions", "Shares that are complete", priority=1),
+            Column("Completions", "string", ".status.completions", "Nodes that have completed their share", priority=1),
             Column("Started", "date", ".status.startTime", "Time since it went out to its nodes", priority=1),
             Column("Ended", "date", ".status.completionTime", "Time since it was over", priority=1),
             Column("Message", "string", ".status.message", "Why, for a person", priority=1),

@@ -22,7 +22,7 @@ async def test_counters_show_while_it_runs_and_the_model_gets_the_metrics_at_the
     uid = job.metadata.uid
 
     async def shows(**wanted: Any) -> bool:
-        status = (await bench.client.get(kind, job.key)).to_dict().get("status", {})
+        status: dict[str, Any] = (await bench.client.get(kind, job.key)).to_dict().get("status", {})
         return wanted.items() <= status.items()
 
     async with running(bench, task_kinds=[example.InferenceJobs()]):

@@ -12,6 +12,7 @@ from neptune.controllers.tasks import FederatedTasks, reconciler
 from neptune.runtime import Client
 from neptune.runtime.errors import ServerError
 from neptune.runtime.writer import StatusWriter
+from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster
 from tests.controllers.nodes import Time, Voice, eventually, transport, worked
 from tests.controllers.tasks.bench import Bench, condition, running, states
@@ -243,6 +244,19 @@ async def test_a_cloud_that_starts_anew_writes_and_pushes_nothing_where_nothing_
         await bench.stays(seconds=1.0)
         assert (await bench.get()).to_dict() == before.to_dict()
         assert [item.kind for item in bench.nodes["edge0"].pushed if item.uid == uid] == []
+
+
+async def test_a_young_cloud_gives_a_node_that_has_worked_time_to_show_itself(bench: Bench) -> None:
+    async with running(bench):
+        uid = await bench.given()
+        for node in ("edge0", "edge1"):
+            await bench.say(node, uid, "Running")
+    bench.broker = BrokerCore()  # one that has kept no birth
+    async with running(bench, "edge0"):
+        await bench.stays(seconds=0.8)
+        bench.clock.ahead += 31
+        assert await bench.say("edge0", uid, "Running", seq=2, progress=1) == 200
+        assert "edge1" in ((await bench.reason("NodeNeverSeen")).status.message or "")
 
 
 async def test_a_status_that_was_lost_shows_in_the_digests_of_its_node_alone(bench: Bench) -> None:

@@ -10,6 +10,7 @@ Neighbours: `kind` is the protocol; `shares` are the rows, `metrics` the mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from neptune.api import (
@@ -165,7 +166,8 @@ def _show_shares(task: FederatedTask, view: View) -> list[Note]:
     status = task.status
     before = {(role, row.node): row.state for role, row in _by_role(status)}
     status.participants = [share_of(part) for part in view.parts if PARTICIPANT in part.roles]
-    status.aggregator = next((share_of(part) for part in view.parts if AGGREGATOR in part.roles), None)
+    aggregators = [replace(part, datasets=(), samples=None) for part in view.parts if AGGREGATOR in part.roles]
+    status.aggregator = share_of(aggregators[0]) if aggregators else None
     notes = []
     for role, row in _by_role(status):
         if row.state in TERMINAL and before.get((role, row.node)) != row.state:
@@ -186,7 +188,8 @@ def _by_role(status: FederatedTaskStatus) -> list[tuple[str, Share]]:
 
 
 def _show_phase(task: FederatedTask, view: View, now: datetime) -> list[Note]:
-    status, rows = task.status, _shares(task.status)
+    status = task.status
+    rows = [*{row.node: row for row in _shares(status)}.values()]  # who has both roles has one worker
     complete = sum(row.state == COMPLETED for row in rows)
     status.completions = f"{complete}/{len(rows)}"
     percent = sum(100 if row.state == COMPLETED else row.progress or 0 for row in rows) // max(len(rows), 1)

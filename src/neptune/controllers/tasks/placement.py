@@ -215,8 +215,8 @@ class Placement:
         missing_models = tuple(name for name in plan.models if self._models[ResourceKey(namespace, name)].given is None)
         missing_datasets = tuple(name for name, each in data.items() if each is None)
         homeless = tuple(name for name, each in data.items() if each is not None and not each.node)
-        if before and (generation, seats, plan.models) == (before.generation, before.seats, before.plan.models):
-            items, too_large = before.items, before.too_large  # of a generation the work stays
+        if before and _content(before.generation, before.seats, before.plan) == _content(generation, seats, plan):
+            items, too_large = before.items, before.too_large
         else:
             items = {seat.node: _order(ref, task, seat, plan) for seat in seats}
             too_large = tuple(node for node, item in items.items() if not fits(item))
@@ -317,6 +317,11 @@ def _seats(plan: Plan, homes: Mapping[str, str]) -> tuple[Seat, ...]:
             seats.append(Seat(node, roles, tuple(names), {"index": index, "of": len(groups)}))
     further = [node for node in dict.fromkeys(plan.aggregators) if node not in groups]
     return (*seats, *(Seat(node, (AGGREGATOR,), (), None) for node in further))
+
+
+def _content(generation: int, seats: tuple[Seat, ...], plan: Plan) -> tuple[object, ...]:
+    """Return what the orders of a task are made of."""
+    return generation, seats, plan.models, plan.work
 
 
 def _order(ref: TaskRef, task: Resource, seat: Seat, plan: Plan) -> DesiredObject:

@@ -31,7 +31,7 @@ def share_of(part: Part) -> Share:
             "progress": report.progress,
             "samples": part.samples if report.samples is None else report.samples,
             "metrics": dict(sorted(report.metrics.items())),
-            "message": report.message,
+            **({"message": report.message} if report.message else {}),
             "reportID": report.id,
             "reportTime": report.time,
         }
