@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +102,42 @@ def test_the_average_weighs_by_samples(folders: dict[str, Folder], tmp_path: Pat
 
 def test_the_worker_is_short() -> None:
     assert len((EXAMPLE / "worker.py").read_text().splitlines()) < 80
+
+
+def demo(folder: Path) -> Process:
+    environ = {"TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", "PATH": os.environ["PATH"]}
+    (folder / "tmp").mkdir()
+    return Process.start([sys.executable, EXAMPLE / "demo.py"], log=folder / "log", env=environ)
+
+
+def left_by(folder: Path) -> list[str]:
+    """Return the programs that speak of a folder on their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            found.append(path.read_text().replace("\0", " "))
+    return [line for line in found if str(folder / "tmp") in line]
+
+
+def test_the_demo_ends_with_the_model_s_metrics_and_leaves_nothing(tmp_path: Path) -> None:
+    played = demo(tmp_path)
+    played.wait_until_ended(seconds=120)
+    shown = played.log.read_text()
+    assert played.returncode == 0, shown
+    assert '{"key":"accuracy","value":"0.9' in shown
+    assert "Normal   Completed" in shown
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert left_by(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    played = demo(tmp_path)
+    played.wait_until(lambda: "Running" in played.log.read_text(), seconds=60)
+    assert len(left_by(tmp_path)) >= 4
+    played.signal(number)
+    played.wait_until_ended(seconds=30)
+    assert played.returncode == 130
+    assert "Traceback" not in played.log.read_text()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert left_by(tmp_path) == []

@@ -10,7 +10,7 @@ with wait_for_task() as task:
 ```
 
 The folder is the whole contract, so any language may do the same: the agent writes `task.json`, the worker renames
-files into `reports/` (docs/worker.md). It needs no port and no agent that runs: what is reported while agent, broker
+files into `reports/` (docs/edge.md). It needs no port and no agent that runs: what is reported while agent, broker
 or cloud are away arrives when they are back.
 Within: `task` is what a worker holds, `reports` writes. Neighbours: `edge.tasks` is the agent's side, `protocol.work`
 says what a report may hold, `split` gives the samples.
