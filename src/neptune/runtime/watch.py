@@ -8,11 +8,12 @@ Neighbours: `client` sends the requests, `cache` is the sink.
 States (as in kube-rs, watcher.rs):
 
     STREAM ── whole ───> WATCH ── version expired or rewound, kind gone ──> STREAM or LIST
-      └ not supported ─> LIST ── listed ──> WATCH
+      └─── failed ────> LIST ── listed ──> WATCH
                          WATCH ── ended, cut, silent, refused ────────────> WATCH, from the last version seen
 
 STREAM is a list that comes as a watch (KEP-3157): neither side holds it whole in one piece, and the watch goes on in
-the same request. Where it does not work, the paged list does.
+the same request. When one fails, a paged list takes its place, and the next list is streamed again, as in client-go:
+ListAndWatch of reflector.go falls back for this one list. Only who says that it knows no streaming is not asked again.
 
 Figures of client-go (tools/cache/reflector.go): wait 0.8 s after the first failure, twice as long after each further
 one, 30 s at most, from the start again after two quiet minutes.
@@ -171,7 +172,7 @@ class WatchCore:
 
     Attributes:
         version: where to watch from; empty means list first.
-        streams: list by streaming; False once the server has failed at that.
+        streams: list by streaming; False after one failed until a paged list is in, or where the server knows none.
         doubtful: the server was away; ask which version it is at before watching from ours. When an older backup of
             etcd was restored meanwhile, a watch from our version is silent for ever (seen with Kubernetes 1.36).
     """
@@ -180,14 +181,16 @@ class WatchCore:
         self.version = ""
         self.streams = True
         self.doubtful = False
+        self._knows_streaming = True
         self._wary = False
         self._backoff = backoff
         self._trouble: tuple[str, str] | None = None
         self._trouble_listing = False
 
-    def stream_failed(self) -> None:
-        """The server took no streaming list, and not because it knows none: a watch may fail as well."""
-        self._wary = True
+    def stream_failed(self, *, known: bool) -> None:
+        """The server gave no streaming list. If it knows them, a watch may fail as well."""
+        self.streams = False
+        self._knows_streaming = self._wary = known
 
     def before_watch(self, now: float) -> float:
         """Return how long to wait between a list and the watch after it: the back-off if streaming just failed."""
@@ -200,6 +203,7 @@ class WatchCore:
         It does not end that of a watch, or a watch that always fails after a good list would be reported each time.
         """
         self.version = version
+        self.streams = self._knows_streaming
         return self._trouble_listing and self._heal()
 
     def saw(self, version: str) -> bool:
@@ -291,15 +295,15 @@ class ListWatch(Generic[R]):
             await asyncio.sleep(self._core.before_watch(self._clock.monotonic()))
 
     async def _stream(self) -> None:
-        """Take a streaming list and the watch after it; a server that cannot do it is asked once."""
+        """Take a streaming list and the watch after it, or have the paged list take its place."""
         try:
             await self._watch(initial=True)
         except (BadRequest, Invalid, Forbidden, ServerError, Unfinished) as error:
             if self._core.version:
                 raise  # the list was whole; this is about the watch after it
-            self._core.streams = False
-            if not isinstance(error, BadRequest | Invalid):
-                self._core.stream_failed()
+            known = not isinstance(error, BadRequest | Invalid)
+            self._core.stream_failed(known=known)
+            if known:
                 raise
 
     async def _watch(self, *, initial: bool = False) -> None:
