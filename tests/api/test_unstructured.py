@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from neptune.api import Dataset, PartialObjectMetadata, ResourceType, Unstructured
 
 DEPLOYMENTS = ResourceType("apps", "v1", "Deployment", "deployments")
+
+
+class Deployment(Unstructured.of(DEPLOYMENTS)):  # type: ignore[misc]  # mypy wants a class that it can see
+    """One that somebody adds a method to."""
+
+
+def pickled(each: Any) -> Any:
+    return pickle.loads(pickle.dumps(each))  # noqa: S301  # of our own
 
 
 def test_a_kind_has_one_class() -> None:
@@ -49,3 +62,13 @@ def test_metadata_alone_keeps_nothing_else_and_goes_by_the_name_of_its_kind() ->
     assert "spec" not in item.to_dict()
     item.metadata.labels["a"] = "b"
     assert item.merge_patch() == {"metadata": {"labels": {"a": "b"}}}
+
+
+@pytest.mark.parametrize("cls", [Unstructured.of(DEPLOYMENTS), PartialObjectMetadata.of(DEPLOYMENTS), Deployment])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
+def test_a_class_that_was_made_and_its_objects_can_be_copied_and_pickled(cls: Any, again: Callable[[Any], Any]) -> None:
+    deployment = cls.from_dict({"metadata": {"name": "a"}, "spec": {"replicas": 1}})
+    deployment.metadata.labels["a"] = "b"
+    assert again(cls) is cls
+    assert again(deployment) == deployment
+    assert again(deployment).merge_patch() == {"metadata": {"labels": {"a": "b"}}}

@@ -7,6 +7,7 @@ when it sees a `PartialObjectMetadata`.
 
 from __future__ import annotations
 
+import copyreg
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -66,6 +67,20 @@ class PartialObjectMetadata(Resource):
         self.kind = self.resource.kind
 
 
+class _Made(type(Resource)):  # type: ignore[misc]  # pydantic's metaclass, by the way that lasts
+    """The classes that `of` makes, which no module has a name for: pickle makes them anew by what made them."""
+
+
 @cache
 def _class_for(base: type[Resource], resource: ResourceType) -> type[Resource]:
-    return type(resource.kind, (base,), {"__module__": base.__module__, "resource": resource})
+    return _Made(resource.kind, (base,), {"__module__": base.__module__, "resource": resource})
+
+
+def _reduce(cls: type[Resource]) -> str | tuple[Any, ...]:
+    base = cls.__base__
+    if base is not None and _class_for(base, cls.resource) is cls:
+        return _class_for, (base, cls.resource)
+    return cls.__qualname__  # a subclass that somebody wrote, and that its module has a name for
+
+
+copyreg.pickle(_Made, _reduce)

@@ -66,6 +66,9 @@ class CallLog:
         self._bound: Any = None
 
     def __getattr__(self, name: str) -> Any:
+        # What copy and pickle look for, also on one that is not filled yet; of a logger nobody wants these.
+        if name.startswith("__") or name in self.__slots__:
+            raise AttributeError(name)
         if self._bound is None:
             namespace, own_name = self._key
             self._bound = self._log.bind(namespace=namespace, name=own_name, reconcile_id=secrets.token_hex(4))
