@@ -193,6 +193,19 @@ def test_kind_of_kubernetes_itself_gets_no_crd() -> None:
         crd_for(Node)
 
 
+class Inner(KubeModel):
+    later: "list[Missing] | None" = None  # type: ignore[name-defined]  # noqa: F821, UP037  # the point of the test
+
+
+def test_type_that_is_not_defined_is_refused_by_the_path_of_the_field() -> None:
+    class Outer(Resource):
+        resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Outer", "outers")
+        spec: dict[str, Inner]
+
+    with pytest.raises(NotStructural, match=r"^Outer\.spec\.\*\.later: a type in list\[Missing\] .* is not defined"):
+        crd_for(Outer)
+
+
 # A real API server
 
 

@@ -310,7 +310,10 @@ def kind(spec: type[KubeModel]) -> type[Resource]:
         (Optional, "Thing.spec.ports[].target: a key of a ListMap must be required, or have a default"),
         (Plain, "Thing.spec.names: the items of a ListMap must be objects; use ListSet"),
         (SetOfObjects, "Thing.spec.ports: the items of a ListSet must be plain values; use ListMap"),
-        (Function, "Thing: Cannot generate a JsonSchema for core_schema.CallableSchema; use a type that JSON has"),
+        (
+            Function,
+            "Thing.spec.call: JSON has nothing like pydantic's core_schema.CallableSchema; use a type that it has",
+        ),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ForwardRef, Literal, get_args, get_origin
 
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
+from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
-from neptune.api.schema import NotStructural, structural
+from neptune.api.schema import NO_JSON, NotStructural, structural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from neptune.api.meta import Resource
+
+#: How a path goes on into the parts of a type.
+_STEPS = {list: "[]", dict: ".*"}
 
 ColumnType = Literal["integer", "number", "string", "boolean", "date"]
 
@@ -118,7 +125,13 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes a default in the words of its type, `1h30m`, which pydantic does for its other mode alone."""
+    """Writes a default in the words of its type, `1h30m`, which pydantic does for its other mode alone.
+
+    What JSON has no words for it marks, where pydantic forgets which field it was.
+    """
+
+    def handle_invalid_for_json_schema(self, _schema: Any, error_info: str) -> dict[str, Any]:
+        return {NO_JSON: error_info}
 
     def get_default_value(self, schema: WithDefaultSchema) -> Any:
         default = super().get_default_value(schema)
@@ -134,8 +147,8 @@ class _Generator(GenerateJsonSchema):
 def _schema(cls: type[Resource]) -> dict[str, Any]:
     try:
         schema = cls.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
-    except PydanticInvalidForJsonSchema as error:
-        raise NotStructural(f"{cls.__name__}: {error.message}; use a type that JSON has") from error
+    except PydanticUserError as error:
+        raise NotStructural(next(_undefined(cls, cls.__name__), f"{cls.__name__}: {error.message}")) from error
     definitions = schema.pop("$defs", {})
     inside: tuple[str, ...] = ()
     if "$ref" in schema:  # the kind is a part of itself
@@ -148,3 +161,23 @@ def _schema(cls: type[Resource]) -> dict[str, Any]:
         **schema, "properties": own, "required": required, "description": inspect.cleandoc(cls.__doc__ or "")
     }  # fmt: skip
     return structural(whole, definitions, cls.__name__, inside)
+
+
+def _undefined(annotation: Any, path: str, inside: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
+    """Say of each part of a type that names what is not there where it is, and what to do."""
+    if isinstance(annotation, ForwardRef):
+        text = annotation.__forward_arg__.strip("'\"")
+        yield (
+            f"{path}: a type in {text} is not defined; define it before the manifest is made, or import it for the "
+            "running program too, not only under TYPE_CHECKING"
+        )
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation not in inside:
+            for name, field in annotation.model_fields.items():
+                yield from _undefined(
+                    field.annotation, f"{path}.{field.alias or to_camel(name)}", (*inside, annotation)
+                )
+    else:
+        step = _STEPS.get(get_origin(annotation), "")
+        for part in get_args(annotation):
+            yield from _undefined(part, path + step, inside)

@@ -22,6 +22,8 @@ class NotStructural(NeptuneError):
     """A type cannot be expressed as a structural schema; the text names the field and the remedy."""
 
 
+#: What `crd` puts in the place of a type that JSON has no words for: pydantic's name of it.
+NO_JSON = "x-neptune-no-json"
 #: Words that pydantic emits and a structural schema has too, with the same meaning; in the order in which a person
 #: reads them.
 _KEPT = (
@@ -124,6 +126,8 @@ def _resolved(
 
 
 def _check(schema: Schema, path: str) -> None:
+    if name := schema.get(NO_JSON):
+        _refuse(path, f"JSON has nothing like pydantic's {name}; use a type that it has")
     if unknown := sorted(schema.keys() - _DROPPED - {*_KEPT}):
         remedies = [_REMEDIES[word] for word in unknown if word in _REMEDIES]
         _refuse(path, remedies[0] if remedies else f"a structural schema has no {unknown[0]}; use a simpler type")
