@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 import structlog
@@ -88,15 +89,36 @@ async def test_kinds_and_namespaces_that_nobody_watches_are_not_waited_for(cache
     assert await cache.caught_up(Widget, ResourceKey("elsewhere", "a"), 0.0)
 
 
+#: The same write for all of them: a label, a string, a flag and a number.
+RAW = json.dumps(
+    {
+        "metadata": {"name": "a", "namespace": "ns", "labels": {"app": "db"}},
+        "spec": {"color": "blue", "paused": True, "size": 3},
+    }
+).encode()
+WRITE = Written(RESOURCE, key("a"), "uid", "11", RAW)
+
+
 @pytest.mark.parametrize(
     "selector",
-    [{"label_selector": "app=web"}, {"field_selector": "metadata.name=other"}, {"field_selector": "metadata.name!=a"}],
+    [
+        {"label_selector": "app=web"},
+        {"label_selector": "of a grammar to come"},
+        {"field_selector": "metadata.name=other"},
+        {"field_selector": "metadata.name!=a"},
+        {"field_selector": "spec.color=red"},
+        {"field_selector": "spec.color!=blue"},
+        {"field_selector": "spec.paused=false"},
+        {"field_selector": "spec.size=4,spec.color=blue"},
+        {"field_selector": "spec.color.of.nothing=x"},
+        {"label_selector": "app=db", "field_selector": "spec.color=red"},
+    ],
 )
 async def test_a_write_that_a_watch_leaves_out_is_not_waited_for(selector: dict[str, str]) -> None:
     cache = Cache(Client())
     informer = cache.watch(Widget, **selector)
     informer.apply(Listed([], "10"))
-    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {"app": "db"}))
+    cache._own_writes.add(WRITE)
     assert await cache.caught_up(Widget, key("a"), 0.0)
 
 
@@ -105,21 +127,22 @@ async def test_a_write_that_a_watch_leaves_out_is_not_waited_for(selector: dict[
     [
         {"label_selector": "app=db"},
         {"field_selector": "metadata.name=a"},
-        {"field_selector": "spec.color=red"},
-        {"label_selector": "of a grammar to come"},
+        {"field_selector": "spec.color=blue,spec.paused=true,spec.size=3"},
+        {"field_selector": "spec.color!=red,spec.shape="},
     ],
 )
-async def test_a_write_that_a_watch_may_bring_is_waited_for(selector: dict[str, str]) -> None:
+async def test_a_write_that_a_watch_brings_is_waited_for(selector: dict[str, str]) -> None:
     cache = Cache(Client())
     informer = cache.watch(Widget, **selector)
     informer.apply(Listed([], "10"))
-    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {"app": "db"}))
+    cache._own_writes.add(WRITE)
     assert not await cache.caught_up(Widget, key("a"), 0.0)
 
 
-async def test_a_write_that_takes_an_object_out_of_a_watch_is_waited_for() -> None:
+@pytest.mark.parametrize("selector", [{"label_selector": "app=web"}, {"field_selector": "spec.color=red"}])
+async def test_a_write_that_takes_an_object_out_of_a_watch_is_waited_for(selector: dict[str, str]) -> None:
     cache = Cache(Client())
-    informer = cache.watch(Widget, label_selector="app=web")
+    informer = cache.watch(Widget, **selector)
     informer.apply(Listed([widget("a", 10)], "10"))
-    cache._own_writes.add(Written(RESOURCE, key("a"), "uid", "11", {}))
+    cache._own_writes.add(WRITE)
     assert not await cache.caught_up(Widget, key("a"), 0.0)

@@ -7,9 +7,9 @@ embedded API server about lists and watches.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Operator = Literal["in", "notin", "exists", "!", ">", "<"]
 
@@ -60,8 +60,8 @@ def parse_labels(text: str) -> Selector:
     return tuple(_requirement(part, text) for part in _split(text)) if text.strip() else ()
 
 
-def parse_fields(text: str, supported: Mapping[str, Any] | frozenset[str]) -> Selector:
-    """Read a field selector such as `metadata.name=a,spec.nodeName!=b`; `supported` names the fields allowed.
+def parse_fields(text: str, supported: Container[str] | None = None) -> Selector:
+    """Read a field selector such as `metadata.name=a,spec.nodeName!=b`; `supported` has the fields allowed, None all.
 
     Raises:
         ValueError: the text is no selector or names another field.
@@ -71,7 +71,7 @@ def parse_fields(text: str, supported: Mapping[str, Any] | frozenset[str]) -> Se
         match = _FIELD.fullmatch(part)
         if not match:
             raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
-        if match["key"] not in supported:
+        if supported is not None and match["key"] not in supported:
             raise ValueError(f"field label not supported: {match['key']}")
         found.append(_equality(match["key"], match["op"], match["value"]))
     return tuple(found)

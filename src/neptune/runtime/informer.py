@@ -7,21 +7,18 @@ the others. Neighbours: `watch` feeds it, `cache` owns one for each query, `cont
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from neptune.api import selectors
 from neptune.api.meta import R, ResourceKey
 from neptune.log import get_logger
 from neptune.runtime.errors import DecodeError, NotWatched
 from neptune.runtime.index import Index, IndexFunction
 from neptune.runtime.query import Query, describe
+from neptune.runtime.selection import Selection
 from neptune.runtime.watch import Deleted, Listed, Progress, Snapshot, Stored, Update, is_older
 from neptune.runtime.writer import Written
-
-#: Fields whose values a key says.
-_NAMES = frozenset({"metadata.name", "metadata.namespace"})
 
 log = get_logger()
 
@@ -56,8 +53,7 @@ class Informer(Generic[R]):
         self._indexes: dict[str, Index[R]] = {}
         self._undecodable: dict[ResourceKey, str] = {}
         self._waiting: list[tuple[Written, asyncio.Future[None]]] = []
-        self._labels = _parsed(lambda: selectors.parse_labels(query.label_selector))
-        self._fields = _parsed(lambda: selectors.parse_fields(query.field_selector, _NAMES))
+        self._selection = Selection(query.label_selector, query.field_selector)
         #: Everything that happened up to this resource version is in; empty when that is not known.
         self.version = ""
 
@@ -92,11 +88,9 @@ class Informer(Generic[R]):
         self._wake()
 
     def expects(self, written: Written) -> bool:
-        """Tell whether the watch may bring what that write made of the object: not when the selectors leave it out."""
-        if written.labels is None or written.key in self._objects:
-            return True
-        names = {"metadata.name": written.key.name, "metadata.namespace": written.key.namespace}
-        return _may_match(self._labels, written.labels) and _may_match(self._fields, names)
+        """Tell whether the watch will bring what that write made of the object: not when the selectors leave it out."""
+        # One that is here and matches no more is brought as a deletion.
+        return not written.raw or written.key in self._objects or self._selection.matches(written.raw)
 
     def has_seen(self, written: Written) -> bool:
         """Tell whether the copy has what that write made of the object; true when there is no way to know."""
@@ -214,15 +208,3 @@ class Informer(Generic[R]):
                 handler(change)
             except Exception:  # a handler is foreign code, and the others still want their change
                 log.exception("handler failed", resource=describe(self.query.cls), key=str(change.key))
-
-
-def _parsed(parse: Callable[[], selectors.Selector]) -> selectors.Selector | None:
-    """Return the selector, or None when the server alone can say what it matches."""
-    try:
-        return parse()
-    except ValueError:
-        return None
-
-
-def _may_match(selector: selectors.Selector | None, values: Mapping[str, str]) -> bool:
-    return selector is None or selectors.matches(selector, values)

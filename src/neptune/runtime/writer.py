@@ -9,7 +9,7 @@ Neighbours: `client` is one of these and adds the reads; `http` carries the byte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,15 +48,15 @@ class WriteOptions:
 class Written:
     """A write that the server took: `version` is the object's resource version since then.
 
-    A deletion has no version; the object is gone when there is none of that `uid` any more. `labels` are those that the
-    object has since then, None when that is not known.
+    A deletion has no version; the object is gone when there is none of that `uid` any more. `raw` is the object as it
+    is since then, empty when that is not known.
     """
 
     resource: ResourceType
     key: ResourceKey
     uid: str
     version: str = ""
-    labels: Mapping[str, str] | None = field(default=None, compare=False)
+    raw: bytes = field(default=b"", compare=False, repr=False)
 
 
 class Writer:
@@ -164,8 +164,7 @@ class Writer:
             accept=accept(cls),
         )
         obj = decode(cls, raw)
-        metadata = obj.metadata
-        self._tell(Written(cls.resource, obj.key, metadata.uid, metadata.resource_version, {**metadata.labels}))
+        self._tell(Written(cls.resource, obj.key, obj.metadata.uid, obj.metadata.resource_version, raw))
         return obj
 
     def _tell(self, written: Written) -> None:
