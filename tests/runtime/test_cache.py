@@ -258,3 +258,24 @@ async def test_own_writes_are_in_the_cache_once_it_has_caught_up(
         await client.delete(changed)
         assert await running.caught_up(Dataset, child)
         assert running.get(Dataset, child) is None
+
+
+async def test_a_write_that_takes_an_object_out_of_a_field_selector_or_keeps_it_out_is_caught_up_with(
+    client: Client, namespace: str
+) -> None:
+    cache = Cache(client)
+    cache.watch(Dataset, namespace, field_selector="spec.nodeName=edge0")
+    inside = await client.create(dataset(namespace, "inside"))
+    async with started(cache):
+        inside.spec.node_name = "edge1"
+        await client.patch(inside)
+        assert await cache.caught_up(Dataset, inside.key)
+        assert cache.get(Dataset, inside.key) is None
+        outside = dataset(namespace, "outside")
+        outside.spec.node_name = "edge1"
+        await client.create(outside)
+        assert await cache.caught_up(Dataset, outside.key)
+        outside.spec.node_name = "edge0"
+        await client.apply(outside, force=True)
+        assert await cache.caught_up(Dataset, outside.key)
+        assert cache.get(Dataset, outside.key)
