@@ -46,6 +46,17 @@ def test_role_has_what_the_controllers_declare_and_no_more() -> None:
     }
 
 
+def test_a_controller_of_several_namespaces_gets_a_role_in_each(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from neptune.api import Dataset\nfrom neptune.runtime import Manager, Query\n"
+        "async def reconcile(ctx, key): ...\n"
+        "manager = Manager()\nmanager.controller([Query(Dataset, 'farm'), Query(Dataset, 'barn')], reconcile)\n"
+    )
+    roles = list(yaml.safe_load_all(neptune("rbac", "app", folder=tmp_path).stdout))
+    assert [(role["kind"], role["metadata"]["namespace"]) for role in roles] == [("Role", "barn"), ("Role", "farm")]
+    assert roles[0]["rules"] == roles[1]["rules"]
+
+
 def test_controllers_that_keep_to_a_namespace_get_a_role_there(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "from neptune.api import Dataset\nfrom neptune.runtime import Manager, Query\n"

@@ -103,6 +103,12 @@ async def test_update_replaces_the_object_and_conflicts_when_it_changed(client: 
         await client.update(created)
 
 
+async def test_an_apply_that_changes_nothing_is_no_write(client: Client, with_datasets: Path, namespace: str) -> None:
+    applied = await client.apply(dataset(namespace))
+    again = await client.apply(dataset(namespace))
+    assert again.metadata.resource_version == applied.metadata.resource_version
+
+
 async def test_apply_creates_then_owns_its_fields(client: Client, with_datasets: Path, namespace: str) -> None:
     applied = await client.apply(dataset(namespace))
     assert applied.spec.node_name == "edge0"

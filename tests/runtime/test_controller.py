@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import structlog
 
+from neptune.api.core import ConfigMap
 from neptune.api.meta import ResourceKey
 from neptune.clock import SystemClock
 from neptune.log import get_logger
@@ -28,6 +29,7 @@ from neptune.runtime import (
     RequeueAfter,
     TerminalError,
 )
+from neptune.runtime.controller import as_queries, watch
 from neptune.runtime.events import EventRecorder, Events
 from neptune.runtime.metrics import Metrics
 from neptune.runtime.watch import Listed, Stored
@@ -41,16 +43,18 @@ async def controlling(reconcile: Any, **options: Any) -> AsyncIterator[Informer[
 
 
 @asynccontextmanager
-async def running(reconcile: Any, **options: Any) -> AsyncIterator[tuple[Controller[Widget], Informer[Widget]]]:
+async def running(
+    reconcile: Any, *, queries: Sequence[Query[Widget]] = (Query(Widget),), **options: Any
+) -> AsyncIterator[tuple[Controller[Widget], Informer[Widget]]]:
     client = Client()
     clock, metrics, loop = SystemClock(), Metrics(), asyncio.get_running_loop()
     events = Events(EventRecorder(client, clock, metrics, loop), "widgets")
     context = Context(client, Cache(client), clock, get_logger(), loop, events)
-    controller = Controller(context, Query(Widget), reconcile, "widgets", metrics, **options)
+    controller = Controller(context, queries, reconcile, "widgets", metrics, **options)
     controller.start_sources()
     task = asyncio.create_task(controller.run())
     try:
-        yield controller, context.cache.watch(Widget)
+        yield controller, watch(context.cache, queries[0])
     finally:
         controller.drain()
         await asyncio.wait_for(task, 5)
@@ -68,6 +72,31 @@ async def test_reconcile_is_called_with_the_key_and_finds_the_object() -> None:
         await eventually(lambda: sizes == [3])
         informer.apply(Listed([]))
         await eventually(lambda: sizes == [3, None])
+
+
+async def test_a_controller_of_several_queries_is_called_for_the_objects_of_each_and_never_twice_at_a_time() -> None:
+    calls: list[str] = []
+
+    async def reconcile(ctx: Context, key: ResourceKey) -> None:
+        calls.append(f"{key.name} {'is there' if ctx.cache.get(Widget, key) else 'is gone'}")
+
+    queries = [Query(Widget, label_selector="tier=gold"), Query(Widget, label_selector="in=stock")]
+    async with running(reconcile, queries=queries, resync_seconds=0) as (controller, gold):
+        stock = watch(controller.context.cache, queries[1])
+        gold.apply(Listed([widget("a"), widget("b")]))
+        stock.apply(Listed([widget("b"), widget("c")]))
+        await eventually(lambda: sorted(calls) == ["a is there", "b is there", "c is there"])
+        gold.apply(Listed([widget("a")]))
+        await eventually(lambda: calls[3:] == ["b is there"])
+        stock.apply(Listed([widget("c")]))
+        await eventually(lambda: calls[4:] == ["b is gone"])
+
+
+def test_queries_of_several_kinds_or_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="not of ConfigMap, Widget: give each kind a controller"):
+        as_queries([Query(Widget), Query(ConfigMap)])  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(ValueError, match="of one kind, not of none"):
+        as_queries([])
 
 
 async def test_a_key_is_never_in_two_calls_and_runs_again_when_it_changed_meanwhile() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,13 +119,55 @@ async def test_the_function_sees_the_finalizer_that_was_just_set_and_its_first_w
     assert not [entry for entry in logs if entry["event"] == "object changed meanwhile, trying again"]
 
 
-async def test_a_finalizer_without_a_domain_or_with_a_plain_function_is_refused() -> None:
+async def test_plain_functions_run_in_threads(with_datasets: Path, client: Client, namespace: str) -> None:
+    loop_thread = threading.current_thread()
+
+    def reconcile(ctx: Context, key: ResourceKey) -> None:
+        assert threading.current_thread() is not loop_thread
+        if found := ctx.cache.get(Dataset, key):
+            found.status.number_of_samples = 1
+            ctx.wait(ctx.client.status.patch(found))
+
+    def cleanup(ctx: Context, obj: Dataset) -> None:
+        assert threading.current_thread() is not loop_thread
+        ctx.wait(ctx.client.create(config_map(namespace, f"{obj.metadata.name}-was-here")))
+
+    made = await client.create(dataset(namespace, "a"))
+    async with managing(with_datasets, namespace, Finalizer(Dataset, NAME, reconcile, cleanup)):
+        await until(client, made.key, lambda found: found.status.number_of_samples == 1)
+        await client.delete(made)
+        await gone(client, made.key)
+    assert await client.get(ConfigMap, ResourceKey(namespace, "a-was-here"))
+
+
+@pytest.mark.parametrize("answer", [False, "done"])
+async def test_a_cleanup_that_returns_nonsense_keeps_the_object_and_is_told_so(
+    with_datasets: Path, client: Client, namespace: str, answer: object
+) -> None:
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None: ...
+
+    async def cleanup(_ctx: Context, _obj: Dataset) -> Any:
+        return answer
+
+    made = dataset(namespace, "a")
+    made.metadata.finalizers = [NAME]
+    made = await client.create(made)
+    await client.delete(made)
+    with structlog.testing.capture_logs() as logs:
+        async with managing(with_datasets, namespace, Finalizer(Dataset, NAME, reconcile, cleanup)):
+            await eventually(lambda: any(entry["log_level"] == "error" for entry in logs))
+            assert (await client.get(Dataset, made.key)).metadata.finalizers == [NAME]
+    problems = {entry["problem"] for entry in logs if entry["log_level"] == "error"}
+    assert problems == {f"cleanup returned {answer!r}: return None or RequeueAfter(seconds)"}
+
+
+async def test_a_finalizer_without_a_domain_or_without_a_function_is_refused() -> None:
     async def function(*_: Any) -> None: ...
 
     with pytest.raises(ValueError, match=r"needs a domain, as in example\.com/mine"):
         Finalizer(Widget, "mine", function, function)
-    with pytest.raises(TypeError, match="async def"):
-        Finalizer(Widget, NAME, function, lambda _ctx, _obj: None)  # type: ignore[arg-type, return-value]  # the point of the test
+    with pytest.raises(TypeError, match="'cleanup' cannot be called"):
+        Finalizer(Widget, NAME, function, "cleanup")  # type: ignore[arg-type]  # the point of the test
 
 
 async def test_a_child_that_was_deleted_or_changed_is_made_good(

@@ -37,7 +37,7 @@ def handling(mapper: Callable[[Any], Any]) -> tuple[Callable[[Change[Any]], None
 
 
 def test_a_change_of_a_child_names_its_owner_by_group_and_kind_whatever_the_version() -> None:
-    handle, added = handling(owner_mapper(Informer(Query(Widget))))
+    handle, added = handling(owner_mapper([Informer(Query(Widget))]))
     for reference in ("example.com/v1beta1", "other.com/v1", "v1"):
         handle(Change(key("child"), None, child(owner("a", "u1"), api_version=reference)))
     handle(Change(key("child"), None, child()))
@@ -46,7 +46,7 @@ def test_a_change_of_a_child_names_its_owner_by_group_and_kind_whatever_the_vers
 
 def test_a_child_of_an_earlier_object_of_the_same_name_is_not_the_new_ones() -> None:
     widgets = Informer(Query(Widget))
-    handle, added = handling(owner_mapper(widgets))
+    handle, added = handling(owner_mapper([widgets]))
     new = item("a")
     new["metadata"]["uid"] = "u2"
     widgets.apply(Listed([snapshot(Widget, new)]))
@@ -57,13 +57,13 @@ def test_a_child_of_an_earlier_object_of_the_same_name_is_not_the_new_ones() -> 
 
 
 def test_both_the_old_owner_and_the_new_one_get_a_look() -> None:
-    handle, added = handling(owner_mapper(Informer(Query(Widget))))
+    handle, added = handling(owner_mapper([Informer(Query(Widget))]))
     handle(Change(key("child"), child(owner("a", "u1")), child(owner("b", "u2"))))
     assert added == {key("a"): 0, key("b"): 0}
 
 
 def test_the_initial_list_is_mapped_at_low_priority() -> None:
-    handle, added = handling(owner_mapper(Informer(Query(Widget))))
+    handle, added = handling(owner_mapper([Informer(Query(Widget))]))
     handle(Change(key("child"), None, child(owner("a", "u1")), initial=True))
     assert added == {key("a"): LOW_PRIORITY}
 

@@ -132,4 +132,20 @@ class Context:
 
 
 Outcome = RequeueAfter | None
+
+
+def checked(outcome: Any, name: str) -> Outcome:
+    """Return what the function of that name returned.
+
+    Raises:
+        TypeError: it is no outcome.
+    """
+    if outcome is None or isinstance(outcome, RequeueAfter):
+        return outcome
+    if asyncio.iscoroutine(outcome):
+        outcome.close()
+        raise TypeError(f"{name} is a plain def that returned a coroutine: make it an async def")
+    raise TypeError(f"{name} returned {outcome!r}: return None or RequeueAfter(seconds)")
+
+
 Reconcile = Callable[[Context, ResourceKey], Awaitable[Outcome]] | Callable[[Context, ResourceKey], Outcome]

@@ -8,12 +8,10 @@ Neighbours: `cache`, `mappers` and `sources` name keys, `queue` orders them, `ma
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from random import Random
 from types import FrameType
 from typing import Any, Generic
@@ -22,15 +20,16 @@ from neptune.api.meta import R, Resource, ResourceKey
 from neptune.errors import NeptuneError
 from neptune.runtime import slots
 from neptune.runtime.cache import Cache
-from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter
+from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter, checked
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
 from neptune.runtime.informer import Change, Informer
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
-from neptune.runtime.query import Query, describe
+from neptune.runtime.query import Query
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
+from neptune.runtime.threads import as_exception, in_thread, is_async
 
 DEFAULT_WORKERS = 4
 #: Long enough for two requests at their own deadline; a worker that hangs for longer starves the others' keys.
@@ -46,13 +45,14 @@ Classify = Callable[[Exception], RequeueAfter | TerminalError | None]
 
 @dataclass(eq=False)
 class Controller(Generic[R]):
-    """Calls `reconcile` for each object of `query` that changes, and for each key that a source names.
+    """Calls `reconcile` for each object of `queries` that changes, and for each key that a source names.
 
     Attributes:
+        queries: which objects of one kind: those of several namespaces or selectors, of any of them.
         reconcile: an `async def`, or a plain `def` that runs in a thread. None means done; any exception means again
             after a back-off of 5 ms, doubling to 1000 s; a TerminalError means not before the object changes.
         predicates: a change of such an object is worth a call only if all of them say so.
-        owns: kinds whose objects have one of `query` as their controller; a change of one calls for its owner.
+        owns: kinds whose objects have one of these as their controller; a change of one calls for its owner.
         watches: kinds with a function that gives, for one of their objects, the keys that a change of it calls for.
         workers: how many keys are worked on at a time.
         timeout_seconds: the deadline of one call. An `async def` is cancelled then. A thread cannot be: its next
@@ -67,7 +67,7 @@ class Controller(Generic[R]):
     """
 
     context: Context
-    query: Query[R]
+    queries: Sequence[Query[R]]
     reconcile: Reconcile
     name: str
     metrics: Metrics
@@ -82,7 +82,7 @@ class Controller(Generic[R]):
     shard: Callable[[ResourceKey], bool] | None = None
     rng: Random | None = None
     queue: Waiting[ResourceKey] = field(init=False)
-    _informer: Informer[R] = field(init=False)
+    _informers: Sequence[Informer[R]] = field(init=False)
     _series: ControllerMetrics = field(init=False)
     _in_threads: bool = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
@@ -92,12 +92,13 @@ class Controller(Generic[R]):
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
         self._series = self.metrics.of(self.name, self.workers)
         self.queue = Waiting(WorkQueue(self.rng), self.context.clock, self._series)
-        self._in_threads = not _is_async(self.reconcile)
+        self._in_threads = not is_async(self.reconcile)
         cache = self.context.cache
-        self._informer = informer = watch(cache, self.query)
-        informer.subscribe(self._changed)
+        self._informers = [watch(cache, query) for query in self.queries]
+        for informer in self._informers:
+            informer.subscribe(self._changed)
         for owned in self.owns:
-            watch(cache, owned).subscribe(mapped(self.name, owner_mapper(informer), self._add))
+            watch(cache, owned).subscribe(mapped(self.name, owner_mapper(self._informers), self._add))
         for other, mapper in self.watches.items():
             watch(cache, other).subscribe(mapped(self.name, mapper, self._add))
 
@@ -150,7 +151,8 @@ class Controller(Generic[R]):
         rng = self.rng or Random()  # noqa: S311  # spreads load
         while self.resync_seconds:
             await asyncio.sleep(self.resync_seconds * rng.uniform(0.9, 1.1))
-            for number, item in enumerate(self._informer.snapshots(), 1):
+            everything = chain.from_iterable(informer.snapshots() for informer in self._informers)
+            for number, item in enumerate(everything, 1):
                 self._offer(Change(item.key, item, item), LOW_PRIORITY)
                 if number % _RESYNC_BATCH == 0:
                     await asyncio.sleep(0)
@@ -249,7 +251,7 @@ class Controller(Generic[R]):
         return round(self.queue.add_failed(key), 3)
 
     async def _call(self, ctx: Context, key: ResourceKey) -> Outcome:
-        cls = self.query.cls
+        cls = self.queries[0].cls
         # What the call before wrote must be in the cache, or this one would act on a state that is no more.
         await ctx.cache.caught_up(cls, key)
         try:
@@ -263,58 +265,18 @@ class Controller(Generic[R]):
                 self._series.timeouts.inc()
                 raise TimeoutError(f"reconcile took longer than its {self.timeout_seconds} s") from error
             raise
-        if outcome is None or isinstance(outcome, RequeueAfter):
-            return outcome
-        if inspect.iscoroutine(outcome):
-            outcome.close()
-            raise TypeError("reconcile is a plain def that returned a coroutine: make it an async def")
-        raise TypeError(f"reconcile returned {outcome!r}: return None or RequeueAfter(seconds)")
+        return checked(outcome, "reconcile")
 
     async def _outcome(self, ctx: Context, key: ResourceKey) -> Any:
         if self._in_threads:
-            return await self._in_thread(ctx, key)
+            return await in_thread(self.reconcile, ctx, key, f"{self.name} {key}")
         try:
             outcome: Any = self.reconcile(ctx, key)
             return await outcome if inspect.isawaitable(outcome) else outcome
         except (Exception, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
             raise  # the last three are said to this task, not by the function
         except BaseException as error:
-            raise _as_exception(error) from error
-
-    async def _in_thread(self, ctx: Context, key: ResourceKey) -> Any:
-        """Call the function in a thread of its own: a daemon, so that one which hangs never keeps a program alive."""
-        returned: asyncio.Future[Any] = ctx.loop.create_future()
-
-        def run() -> None:
-            with suppress(RuntimeError):  # the loop is closed, nobody waits any more
-                try:
-                    outcome = self.reconcile(ctx, key)
-                except BaseException as error:  # noqa: BLE001  # the worker raises it
-                    ctx.loop.call_soon_threadsafe(returned.set_exception, _as_exception(error))
-                else:
-                    ctx.loop.call_soon_threadsafe(returned.set_result, outcome)
-
-        # With the context of this task, so that the cache knows whose writes these are.
-        in_context = contextvars.copy_context().run
-        threading.Thread(target=in_context, args=(run,), name=f"{self.name} {key}", daemon=True).start()
-        try:
-            return await asyncio.shield(returned)
-        except asyncio.CancelledError:
-            ctx.call.end()
-            if not returned.done():
-                ctx.log.warning("reconcile is past its deadline, and a thread cannot be stopped: waiting for it")
-                await asyncio.wait([returned])
-            returned.exception()  # asked for, so that asyncio does not report it as forgotten
-            raise
-
-
-def _as_exception(error: BaseException) -> Exception | asyncio.CancelledError:
-    """Return what a future and a task can carry: a StopIteration they cannot, and a SystemExit ends the program."""
-    if isinstance(error, Exception | asyncio.CancelledError) and not isinstance(error, StopIteration):
-        return error
-    wrapped = RuntimeError(f"reconcile raised {error!r}")
-    wrapped.__cause__ = error
-    return wrapped
+            raise as_exception(error) from error
 
 
 def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:
@@ -328,6 +290,19 @@ def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:
 def as_query(kind: type[R] | Query[R]) -> Query[R]:
     """Return the query, or the one for all objects of a class."""
     return kind if isinstance(kind, Query) else Query(kind)
+
+
+def as_queries(kind: type[R] | Query[R] | Sequence[Query[R]]) -> tuple[Query[R], ...]:
+    """Return the queries of a controller.
+
+    Raises:
+        ValueError: there is none, or they are of several kinds.
+    """
+    queries = tuple(kind) if isinstance(kind, Sequence) else (as_query(kind),)
+    if len({query.cls for query in queries}) != 1:
+        kinds = ", ".join(sorted({query.cls.__name__ for query in queries})) or "none"
+        raise ValueError(f"a controller has objects of one kind, not of {kinds}: give each kind a controller")
+    return queries
 
 
 def reconciling(frame: FrameType | None) -> dict[str, str]:
@@ -346,19 +321,9 @@ def _named(key: ResourceKey) -> dict[str, str]:
     return {"namespace": key.namespace, "name": key.name}
 
 
-def controller_name(query: Query[Any]) -> str:
-    """Return the name of a controller that was given none: the kind's plural and group."""
-    return describe(query.cls)
-
-
 def refuse_idle(name: str, reconcile: Reconcile, workers: int, timeout_seconds: float) -> None:
     """Raise a TypeError or ValueError for a controller that could never do anything."""
     if not callable(reconcile):
         raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
     if workers < 1 or timeout_seconds <= 0:
         raise ValueError(f"controller {name}: {workers=} must be 1 or more, and {timeout_seconds=} more than 0")
-
-
-def _is_async(function: Reconcile) -> bool:
-    # The second: an object whose `__call__` is an async def.
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

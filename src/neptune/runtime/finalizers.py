@@ -10,17 +10,19 @@ A finalizer holds deletion up for as long as the controller is away. Objects ins
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Generic
 
 from neptune.api.meta import R, ResourceKey
-from neptune.runtime.context import Context, Outcome, RequeueAfter
+from neptune.runtime.context import Context, Outcome, Reconcile, checked
 from neptune.runtime.errors import NotFound
+from neptune.runtime.threads import call
 
 
 class Finalizer(Generic[R]):
     """A reconcile function with a clean-up, to be given to `manager.controller` as a reconcile function.
+
+    Each of the two is an `async def`, or a plain `def` that runs in a thread and may block.
 
     >>> manager.controller(Site, Finalizer(Site, "example.com/site", reconcile, cleanup))  # doctest: +SKIP
 
@@ -34,20 +36,21 @@ class Finalizer(Generic[R]):
 
     Raises:
         ValueError: the name has no domain; the API server wants one.
-        TypeError: a function is not an `async def`.
+        TypeError: what was given for a function cannot be called.
     """
 
     def __init__(
         self,
         cls: type[R],
         name: str,
-        reconcile: Callable[[Context, ResourceKey], Awaitable[Outcome]],
-        cleanup: Callable[[Context, R], Awaitable[Outcome]],
+        reconcile: Reconcile,
+        cleanup: Callable[[Context, R], Awaitable[Outcome]] | Callable[[Context, R], Outcome],
     ) -> None:
         if "/" not in name:
             raise ValueError(f"finalizer {name!r} needs a domain, as in example.com/{name}")
-        if not inspect.iscoroutinefunction(reconcile) or not inspect.iscoroutinefunction(cleanup):
-            raise TypeError(f"the functions of finalizer {name} must be `async def`")
+        for function in (reconcile, cleanup):
+            if not callable(function):
+                raise TypeError(f"finalizer {name}: {function!r} cannot be called, give it a function")
         self._cls = cls
         self._name = name
         self._reconcile = reconcile
@@ -57,7 +60,7 @@ class Finalizer(Generic[R]):
         """Reconcile the object, or clean up after it."""
         obj = ctx.cache.get(self._cls, key)
         if obj is None:
-            return await self._reconcile(ctx, key)
+            return await self._run(ctx, key)
         finalizers = obj.metadata.finalizers
         if obj.metadata.deletion_timestamp is not None:
             return await self._finish(ctx, obj) if self._name in finalizers else None
@@ -66,11 +69,16 @@ class Finalizer(Generic[R]):
             await ctx.client.patch(obj)
             # Else the function would read what was there before, and its first write would be a conflict.
             await ctx.cache.caught_up(self._cls, key)
-        return await self._reconcile(ctx, key)
+        return await self._run(ctx, key)
+
+    async def _run(self, ctx: Context, key: ResourceKey) -> Outcome:
+        return checked(await call(self._reconcile, ctx, key, f"{self._name} {key}"), "reconcile")
 
     async def _finish(self, ctx: Context, obj: R) -> Outcome:
-        outcome = await self._cleanup(ctx, obj.model_copy(deep=True))
-        if isinstance(outcome, RequeueAfter):
+        copy = obj.model_copy(deep=True)
+        # Nothing but None may take the finalizer off.
+        outcome = checked(await call(self._cleanup, ctx, copy, f"cleanup {self._name} {obj.key}"), "cleanup")
+        if outcome is not None:
             return outcome
         obj.metadata.finalizers = [name for name in obj.metadata.finalizers if name != self._name]
         try:

@@ -31,8 +31,8 @@ from neptune.runtime.controller import (
     RESYNC_SECONDS,
     Classify,
     Controller,
+    as_queries,
     as_query,
-    controller_name,
     reconciling,
     refuse_idle,
     watch,
@@ -127,7 +127,7 @@ class Manager:
 
     def controller(  # noqa: PLR0913  # the library's one entry; all but the first two have a name at the call
         self,
-        cls: type[R] | Query[R],
+        cls: type[R] | Query[R] | Sequence[Query[R]],
         reconcile: Reconcile,
         *,
         name: str = "",
@@ -141,35 +141,38 @@ class Manager:
         on_error: Classify | None = None,
         shard: Callable[[ResourceKey], bool] | None = None,
     ) -> None:
-        """Call `reconcile(ctx, key)` for the objects of a class, or of a Query where only some matter.
+        """Call `reconcile(ctx, key)` for the objects of a class, or of one or several Queries where only some matter.
 
         The arguments are those of `Controller`: `workers` keys are worked on at a time, `timeout_seconds` is the
         deadline of a call, every object is looked at again each `resync_seconds`. Two controllers of one kind share
         its cache and need a `name` each.
 
         Raises:
-            ValueError: there is a controller of that name, `workers` is below 1, or `timeout_seconds` not above 0.
+            ValueError: there is a controller of that name, `workers` is below 1, `timeout_seconds` not above 0, or the
+                Queries are of several kinds.
             TypeError: `reconcile` cannot be called.
             RuntimeError: the manager has started.
         """
-        query = as_query(cls)
-        name = name or controller_name(query)
+        queries = as_queries(cls)
+        name = name or describe(queries[0].cls)
         self._refuse_once_begun(f"controller {name}")
         refuse_idle(name, reconcile, workers, timeout_seconds)
         if name in self._plans:
             raise ValueError(f"there is a controller named {name!r}: give this one another `name`")
         watches = watches or {}
-        self.uses += [("reconciles", query), *(("owns", as_query(each)) for each in owns)]
-        if owns:
-            self.uses.append(("controls", query))
+        for query in queries:
+            self.uses.append(("reconciles", query))
+            if owns:
+                self.uses.append(("controls", query))
+            if isinstance(reconcile, Finalizer):
+                self.uses.append(("finalizes", query))
+        self.uses += [("owns", as_query(each)) for each in owns]
         self.uses += [("watches", as_query(each)) for each in watches]
-        if isinstance(reconcile, Finalizer):
-            self.uses.append(("finalizes", query))
-        for each in (query, *owns, *watches):
+        for each in (*queries, *owns, *watches):
             watch(self.cache, each)
         self._plans[name] = lambda context: Controller(
             context,
-            query,
+            queries,
             reconcile,
             name,
             self.metrics,

@@ -8,7 +8,7 @@ Rules: controller-runtime, pkg/handler/enqueue_mapped.go and enqueue_owner.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from neptune.api.meta import R, Resource, ResourceKey
@@ -26,20 +26,20 @@ Add = Callable[[ResourceKey, int], None]
 log = get_logger()
 
 
-def owner_mapper(owners: Informer[R]) -> Mapper:
-    """Return the mapper from a child to its controller, if that is of the kind of `owners`.
+def owner_mapper(owners: Sequence[Informer[R]]) -> Mapper:
+    """Return the mapper from a child to its controller, if that is of the kind that `owners` hold.
 
     The kind is compared by group and name, not by version: a child made through v1beta1 of its owner still counts. A
     child of an object that was deleted and made anew under the same name is not the new one's, which its uid tells.
     """
-    resource = owners.query.cls.resource
+    resource = owners[0].query.cls.resource
 
     def map_to_owner(child: Resource) -> Iterable[ResourceKey]:
         reference = controller_of(child)
         if reference is None or reference.kind != resource.kind or _group(reference.api_version) != resource.group:
             return ()
         key = ResourceKey(child.metadata.namespace if resource.namespaced else "", reference.name)
-        known = owners.get(key)
+        known = next(filter(None, (each.get(key) for each in owners)), None)
         # Unknown is no reason to leave it out: the owner may be on its way to the cache.
         return (key,) if known is None or known.uid == reference.uid else ()
 
