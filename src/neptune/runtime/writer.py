@@ -120,13 +120,17 @@ class Writer:
         """Server-side apply: state the fields that this field manager owns, create the object if it is missing.
 
         Build `obj` with just those fields; an object that was read would claim all of them. `force` takes fields
-        over from other managers.
+        over from other managers. It is always sent; when it changes nothing, the server makes no write of it.
 
         Raises:
             Conflict: another manager owns a field, and `force` is False; `conflicts` and the message name both.
         """
         body = {**_identity(obj), **self._part(obj.to_dict())}
-        body["metadata"].pop("managedFields", None)
+        # A custom resource with empty labels is stored anew each time it is applied (seen with 1.36), and the event of
+        # that write would call for the next apply.
+        body["metadata"] = {
+            name: value for name, value in body["metadata"].items() if value and name != "managedFields"
+        }
         force_param = "true" if force else "false"
         return await self._write(
             "PATCH", type(obj), obj.key, json.dumps(body).encode(), APPLY_PATCH, {"force": force_param}
