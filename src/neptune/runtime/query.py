@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
+from pydantic import ValidationError
+
 from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.api.unstructured import PartialObjectMetadata
 from neptune.runtime.answers import parse_object, refuse_cut
@@ -16,6 +18,8 @@ from neptune.runtime.http import JSON
 
 #: What the last bookmark of the initial events carries (KEP-3157).
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+#: Fields that an error names of an object that does not fit its type: an Event has 1 KB.
+_NAMED_FIELDS = 5
 _CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
 
@@ -91,7 +95,19 @@ def decode(cls: type[R], raw: bytes) -> R:
         metadata = parse_object(raw).get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         key = ResourceKey(metadata.get("namespace", ""), metadata.get("name", ""))
-        raise DecodeError(f"{describe(cls)} {key} does not fit its type, correct it or its schema: {error}") from error
+        raise DecodeError(
+            f"{describe(cls)} {key} does not fit its type, correct it or its schema: {_misfits(error)}"
+        ) from error
+
+
+def _misfits(error: Exception) -> str:
+    """Name the fields that do not fit, in one line and without their values, which may be secret."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fields = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fields[:_NAMED_FIELDS]]
+    more = [f"and {len(fields) - len(named)} more"] if len(fields) > len(named) else []
+    return "; ".join([*named, *more])
 
 
 def describe(cls: type[Resource]) -> str:
