@@ -76,6 +76,29 @@ def test_the_delay_doubles_to_30_s_and_starts_again_after_two_quiet_minutes() ->
         assert backoff.next(now + 121) <= 1.6
 
 
+def test_a_server_that_is_back_and_knows_our_version_no_more_is_asked_soon_but_only_once() -> None:
+    core, now = WatchCore(Backoff(RNG)), 0.0
+    away, expired = ApiUnreachable("no"), Gone(410, "Expired", "too old")
+
+    def failed(error: Exception, times: int = 1) -> float:
+        nonlocal now
+        for _ in range(times):
+            delay, _ = core.failed(error, now)
+            now += delay
+        return delay
+
+    core.listed("5")
+    assert failed(away, 6) >= 25
+    assert failed(expired) <= 1.6
+    core.listed("9")
+    assert failed(away, 6) >= 25
+    assert failed(expired) >= 25
+    core.listed("10")
+    core.saw("11")
+    assert failed(away, 6) >= 25
+    assert failed(expired) <= 1.6
+
+
 def test_only_an_expired_version_or_a_missing_kind_makes_it_list_again() -> None:
     core = WatchCore(Backoff(RNG))
     core.listed("5")
@@ -335,6 +358,15 @@ async def test_a_user_without_the_right_is_told_which_one(tmp_path: Path) -> Non
             await eventually(lambda: logs)
     assert 'User "a" cannot list' in logs[0]["problem"]
     assert "grant get, list and watch on widgets.example.com" in logs[0]["problem"]
+
+
+async def test_a_user_whose_credentials_did_not_come_is_told_where_to_look(tmp_path: Path) -> None:
+    denied = status(403, "Forbidden", 'User "system:anonymous" cannot list resource "widgets"')
+    with structlog.testing.capture_logs() as logs:
+        async with faulty_server(tmp_path, on_list=denied, on_watch=streaming()) as server, informer_of(server):
+            await eventually(lambda: logs)
+    assert "look at the user in the kubeconfig" in logs[0]["problem"]
+    assert "grant" not in logs[0]["problem"]
 
 
 async def test_a_watch_that_is_refused_for_an_old_token_goes_on_with_the_new_one(

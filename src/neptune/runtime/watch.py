@@ -29,9 +29,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic
 
-from neptune.api.meta import Json, R, Resource, ResourceKey
+from neptune.api.meta import Json, R, ResourceKey
 from neptune.clock import Clock
-from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.runtime.answers import CUT
 from neptune.runtime.client import Client
@@ -44,8 +43,8 @@ from neptune.runtime.errors import (
     Invalid,
     NotFound,
     ServerError,
-    Unauthorized,
 )
+from neptune.runtime.problems import problem
 from neptune.runtime.query import Query, WatchEvent, decode, describe
 
 INITIAL_DELAY_SECONDS = 0.8
@@ -166,6 +165,10 @@ class Backoff:
         self._last = now + delay
         return delay
 
+    def restart(self) -> None:
+        """Let the next delay be the first again."""
+        self._base = INITIAL_DELAY_SECONDS
+
 
 class WatchCore:
     """What to do next, given what happened.
@@ -186,6 +189,7 @@ class WatchCore:
         self._backoff = backoff
         self._trouble: tuple[str, str] | None = None
         self._trouble_listing = False
+        self._was_well = False
 
     def stream_failed(self, *, known: bool) -> None:
         """The server gave no streaming list. If it knows them, a watch may fail as well."""
@@ -204,6 +208,7 @@ class WatchCore:
         """
         self.version = version
         self.streams = self._knows_streaming
+        self._was_well = self._was_well or self._trouble is None
         return self._trouble_listing and self._heal()
 
     def saw(self, version: str) -> bool:
@@ -214,6 +219,7 @@ class WatchCore:
         """
         self.is_at(version)
         self.version = version
+        self._was_well = True
         return self._heal()
 
     def is_at(self, version: str) -> None:
@@ -231,6 +237,11 @@ class WatchCore:
         self._trouble_listing = not self.version
         if isinstance(error, Gone | NotFound):
             self.version = ""
+        if isinstance(error, Gone) and self._was_well and self._trouble and self._trouble[0] != Gone.__name__:
+            # A server that was restarted, and is back: it knows no version from before. Only once, or one that fails
+            # in two ways by turns would never be left in peace.
+            self._was_well = False
+            self._backoff.restart()
         self.doubtful = bool(self.version) and (self.doubtful or isinstance(error, ApiUnreachable))
         # The reason, not the message: that one may differ each time, with versions and ports in it.
         cause = (type(error).__name__, error.reason if isinstance(error, ApiError) else str(error))
@@ -375,21 +386,3 @@ class Unfinished(ApiUnreachable):
 
     def __init__(self) -> None:
         super().__init__("the streaming list stopped before its end, going on with a paged one")
-
-
-def problem(cls: type[Resource], error: Exception) -> str:
-    """Return what is wrong and what to do about it, for a person."""
-    name = describe(cls)
-    match error:
-        case NotFound():
-            return f"the API server does not know {name}: apply its CustomResourceDefinition (deploy/crds) first"
-        case Unauthorized():
-            return "the API server does not accept the credentials: renew the token or certificate in the kubeconfig"
-        case Forbidden():
-            return f"{error.message}: grant get, list and watch on {name} to this user (a ClusterRole and its binding)"
-        case ApiUnreachable() | SettingsError():
-            return str(error)
-        case ApiError():
-            return f"the API server answered {error.status} {error.reason}: {error.message}"
-        case _:
-            return f"the answer is not a list or object of Kubernetes, is a proxy on the way? {error!r}"
