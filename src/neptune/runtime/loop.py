@@ -32,6 +32,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def _then_leave(main: Coroutine[Any, Any, T]) -> T:
+    asyncio.get_running_loop().set_exception_handler(_report)
     try:
         return await main
     finally:
@@ -42,3 +43,13 @@ async def _then_leave(main: Coroutine[Any, Any, T]) -> T:
             _, late = await asyncio.wait(rest, timeout=LEAVE_SECONDS)
             for task in late:
                 asyncio._unregister_task(task)  # so that the runner does not wait for it
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody awaited, but for one thing that means nothing.
+
+    When a request is cancelled amid TLS's handshake, uvloop answers on the connection that it closed, and calls its own
+    refusal fatal, with a traceback (seen with 0.23; https://github.com/MagicStack/uvloop/issues/685).
+    """
+    if not str(context.get("exception")).endswith("the handler is closed"):
+        loop.default_exception_handler(context)
