@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from itertools import count
 
 #: Changes seldom come alone: the first one of many meets a full server, those within this time of another do not.
-YIELD_SECONDS = 1.0
+#: Short, since the renewal of a lease each 2 s is urgent as well.
+YIELD_SECONDS = 0.5
 
 #: How urgent the requests of this task, and of those that it starts, are: higher goes first.
 priority: ContextVar[int] = ContextVar("priority of requests", default=0)
