@@ -33,6 +33,9 @@ CONNECT_SECONDS = 10.0
 #: Requests at a time, streams not counted. More would only queue in the server, where an edit waits behind a list that
 #: is worked off; each also takes a connection (a TLS handshake, 100 KB). 16 keep a server with 2 cores busy.
 MAX_IN_FLIGHT = 16
+#: Of these for keys of the initial list while edits come, whose patches wait in the server for what is there already:
+#: half of the latency for a twentieth of the throughput, more of it on a busy machine (docs/performance.md).
+MAX_LOW_IN_FLIGHT = 8
 #: client-go repeats 429 and 5xx that carry Retry-After (rest/with_retry.go), ten times; a reconcile has a deadline.
 MAX_RETRIES = 3
 MAX_RETRY_AFTER_SECONDS = 10.0
@@ -69,7 +72,7 @@ class ApiSession:
         self._header_until = 0.0
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
-        self._in_flight = Slots(MAX_IN_FLIGHT)
+        self._in_flight = Slots(MAX_IN_FLIGHT, MAX_LOW_IN_FLIGHT)
         self._host = ""
         self._warnings = WarningLog()
         #: Who counts requests, from now on.
