@@ -14,7 +14,7 @@ from pydantic import Field
 from neptune.api.conditions import Condition
 from neptune.api.crd import Column, CrdOptions
 from neptune.api.dataset import SUBDOMAIN_PATTERN
-from neptune.api.markers import Cel, ListMap
+from neptune.api.markers import Atomic, Cel, ListMap
 from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
 
 #: A name of an object (RFC 1123, section 2.1, in lower case), as kube-apiserver checks it for custom resources.
@@ -154,6 +154,8 @@ class Share(KubeModel):
     metrics: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]],
         Field(description="What the worker measured, by name.", max_length=256),
+        # Else managedFields would name each metric of each node, and an object may take 1.5 MiB.
+        Atomic(),
     ] = Field(default_factory=dict)
     message: Annotated[str, Field(description="What the worker said, for a person.", max_length=1024)] = ""
     report_id: Annotated[

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from neptune.api import FederatedTask, ResourceKey
-from neptune.controllers.tasks import FederatedTasks, Note, View
-from neptune.protocol.messages import WorkReport
+from neptune.controllers.tasks import FederatedTasks, Note, Part, View, share_of
+from neptune.protocol import codec
+from neptune.protocol.messages import WORK_BYTES, WorkReport
+from neptune.protocol.work import check
 from neptune.runtime.errors import ServerError
 from neptune.runtime.writer import StatusWriter
 from tests.controllers.nodes import Voice, eventually, worked
@@ -179,3 +181,19 @@ async def test_a_message_of_a_megabyte_is_answered_and_costs_the_next_one_nothin
     await node.report(replace(worked(uid), work=work))
     await eventually(lambda: any(header.code == 413 for header, _ in node.messages))
     assert await cloud.say("edge0", uid, "Running", seq=2) == 200
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # of aiohttp: it takes some milliseconds
+@pytest.mark.parametrize("letter", ["x", "\U0001f600"], ids=["ascii", "emoji"])
+async def test_the_most_that_64_nodes_can_report_is_taken_by_the_api_server(bench: Bench, letter: str) -> None:
+    await bench.task(datasets=tuple(f"d{number}" for number in range(64)))
+    metrics: dict[str, str] = {}
+    while codec.size(work := WorkReport("1", "Running", "2026-01-31T12:00:00Z", metrics=metrics)) < WORK_BYTES - 1000:
+        metrics[(str(len(metrics)) + letter * 253)[:253]] = letter * 20
+    check(work)
+    task = await bench.get()
+    parts = [Part(f"edge{number}", ("participant",), report=work) for number in range(64)]
+    task.status.participants = [share_of(part) for part in parts]
+    task.status.aggregator = task.status.participants[0]
+    await bench.client.status.patch(task)
+    assert len((await bench.get()).status.participants[63].metrics) == len(metrics)

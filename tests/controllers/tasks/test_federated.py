@@ -193,7 +193,7 @@ def test_an_edit_starts_anew_and_keeps_nothing_of_the_end_before() -> None:
     assert (plan := KIND.plan(task)) is not None
     assert not plan.has_begun
     later = NOW + timedelta(hours=1)
-    show(task, OF_0, OF_1, now=later)
+    assert [note.reason for note in show(task, OF_0, OF_1, now=later)] == ["Scheduled"]
     assert standing(task) == ("Pending", "0%", "WaitingForNodes")
     assert (task.status.start_time, task.status.completion_time) == (later, None)
     assert condition(task, "Complete") == ("", "")

@@ -154,13 +154,15 @@ def test_a_dataset_without_a_node_holds_up_the_start(world: World) -> None:
 
 
 def test_what_goes_missing_after_the_start_is_taken_from_nobody_else(world: World) -> None:
-    world.task("t", "d0", "d1", status=BEGUN)
+    world.dataset("d2", "edge2")
+    world.task("t", "d2", "d0", "d1", status=BEGUN)
     before = world.order("edge1", "t")
     world.pushed.clear()
     world.delete(Dataset, "d0")
     assert (world.has("edge0"), world.has("edge1")) == (set(), {TASK, MODEL})
-    assert world.order("edge1", "t") == before, "its number stays, so its worker goes on"
     assert sorted(world.pushed) == [("edge0", TASK), ("edge0", MODEL)]
+    world.delete(Dataset, "d2")
+    assert world.order("edge1", "t") == before, "its number stays, so its worker goes on"
     world.delete(Model, "m")
     assert world.has("edge1") == {TASK}
 

@@ -102,14 +102,12 @@ def _shares(status: FederatedTaskStatus) -> list[Share]:
 
 def _show_scheduled(task: FederatedTask, view: View, now: datetime) -> list[Note]:
     lacks = _lacks(task, view)
-    if lacks is None:
-        if task.status.start_time is None:
-            task.status.start_time = now
-        reason, message = TaskReason.SCHEDULED, f"sent to {_named([part.node for part in view.parts])}"
-    else:
-        reason, message = lacks
+    is_new = lacks is None and task.status.start_time is None
+    if is_new:
+        task.status.start_time = now
+    reason, message = lacks or (TaskReason.SCHEDULED, f"sent to {_named([part.node for part in view.parts])}")
     changed = _set(task, TaskConditionType.SCHEDULED, "False" if lacks else "True", reason, message, now)
-    return [Note(reason, message, is_warning=lacks is not None)] if changed else []
+    return [Note(reason, message, is_warning=lacks is not None)] if changed or is_new else []
 
 
 def _lacks(task: FederatedTask, view: View) -> tuple[TaskReason, str] | None:
