@@ -27,6 +27,7 @@ LISTS = [
     "neptune.embedded.broker",
     "neptune.embedded.apiserver",
     "neptune.edge.formats",
+    "neptune.edge.worker",
 ]
 #: Users import these by their full path; what is public is defined in them.
 MODULES = [
