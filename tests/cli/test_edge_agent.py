@@ -20,10 +20,17 @@ from neptune.protocol.topics import Topics
 from neptune.testing.processes import free_port
 from neptune.transport.mqtt import MqttSettings, MqttTransport
 from tests.edge.bench import NODE, SECONDS, Cloud, dataset, eventually, running_cloud
+from tests.edge.tasks.bench import lone_task, work
 from tests.support.mosquitto import Broker, Mosquitto
 from tests.support.proxy import Proxy
 
 SCRIPT = Path(sys.executable).parent / "edge-agent"
+#: A worker that reports once and goes on for long.
+WORKER = """
+echo '{"state": "Running", "progress": 40, "message": "round 2"}' > reports/.tmp-1
+mv reports/.tmp-1 reports/1.json
+sleep 1000
+"""
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -106,6 +113,26 @@ async def test_status_tells_the_link_and_the_numbers(url: str, start: Start, clo
     lines = status(tmp_path).stdout.splitlines()
     assert lines[1].split()[-1] == "connected"
     assert any(line.split()[:4] == ["default/name-of-u1", "2", "True", "Counted"] for line in lines)
+
+
+async def test_status_tells_the_tasks(url: str, start: Start, cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "worker.sh").write_text(WORKER)
+    start(url, NEPTUNE_TASK_COMMAND=f"sh '{tmp_path}/worker.sh'")
+    cloud.objects["t1"] = lone_task()
+    await eventually(lambda: work(cloud).state == "Running")
+    (found,) = status_of(tmp_path)["tasks"]
+    assert found == {
+        "kind": "FederatedTask", "namespace": "shop", "name": "digits", "state": "Running", "progress": 40,
+        "message": "round 2",
+    }  # fmt: skip
+    words = ["FederatedTask", "shop/digits", "Running", "40", "round", "2"]
+    assert any(line.split() == words for line in status(tmp_path).stdout.splitlines())
+
+
+def test_a_command_that_is_not_there_ends_the_agent_with_2(start: Start, tmp_path: Path) -> None:
+    agent = start(f"mqtt://127.0.0.1:{free_port()}", NEPTUNE_TASK_COMMAND="no-such-program --fast")
+    assert agent.wait(SECONDS) == 2
+    assert "there is no program 'no-such-program'" in (tmp_path / "log").read_text()
 
 
 async def test_status_says_why_there_is_no_connection(start: Start, tmp_path: Path) -> None:

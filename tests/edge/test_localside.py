@@ -16,7 +16,8 @@ from neptune.edge.localside import MAX_WAITING, LocalSide
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics
 from neptune.transport import Message, Received, Session, Transport
 from neptune.transport.broker import BrokerCore
-from tests.edge.bench import SECONDS, Cloud, dataset, memory, running_cloud, settings
+from tests.edge.bench import SECONDS, Cloud, dataset, eventually, memory, running_cloud, settings
+from tests.edge.tasks.bench import model, task, work
 from tests.support.transports import closing, connect, until
 
 TOPIC = f"{DEFAULT_PREFIX}/dataset/default/name-of-u1"
@@ -92,6 +93,29 @@ async def test_a_program_hears_of_a_dataset_and_its_number_and_may_ask(
     assert (answer["event_id"], answer["dataset"]) == ("mine", told["current"])
     await cloud.delete("u1")
     assert (await program.hear("updated"))["dataset"]["current"] is None
+
+
+async def test_a_program_hears_of_the_model_that_rides_along_with_a_task(tmp_path: Path) -> None:
+    core, side = BrokerCore(), LocalSide(DEFAULT_PREFIX)
+    program, link = memory(core, "program"), memory(core, "edge0")
+    async with (
+        running_cloud(memory(core, "cloud"), Topics()) as cloud,
+        closing(program),
+        side.on_shared_broker(link) as tapped,
+        running(tapped, side, tmp_path),
+    ):
+        await connect(program, Session((f"{DEFAULT_PREFIX}/#",)))
+        await cloud.put(task(datasets=[]), model())
+        topic = f"{DEFAULT_PREFIX}/model/shop/m"
+        told = json.loads((await until(program, Received, lambda event: event.topic == f"{topic}/updated")).payload)
+        assert told["model"]["last"] is None
+        assert told["model"]["current"]["spec"] == {"url": "s3://models/m", "format": "npz"}
+        await program.publish(Message(f"{topic}/get", b'{"event_id":"mine"}'))
+        answer = json.loads(
+            (await until(program, Received, lambda event: event.topic == f"{topic}/get/result")).payload
+        )
+        assert answer["model"] == told["model"]["current"]
+        await eventually(lambda: "waiting for a worker" in work(cloud).message)
 
 
 async def test_nothing_that_a_program_publishes_changes_what_is_said(

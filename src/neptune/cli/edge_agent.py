@@ -1,4 +1,4 @@
-"""`edge-agent`: on a node, counts the samples of its datasets and reports them to the cloud.
+"""`edge-agent`: on a node, counts the samples of its datasets, hands its tasks to workers, and reports to the cloud.
 
 SIGTERM stops it. SIGHUP reads the settings anew: the agent inside is stopped and another one started, which has the
 numbers from the disk, counts nothing that did not change, and connects with the certificates as they are now.
@@ -25,12 +25,13 @@ from neptune.cli.main import configure_log, run_program
 from neptune.cli.notify import ServiceManager
 from neptune.cli.settings import Program, Values
 from neptune.edge.agent import Agent, AgentSettings
+from neptune.edge.tasks.command import TaskCommand
 from neptune.errors import SettingsError
 from neptune.transport import Transport
 
 PROGRAM = Program(
     "edge-agent",
-    "Counts the samples of this node's Datasets and reports them over an MQTT broker.",
+    "Counts the samples of this node's Datasets, hands its tasks to workers, and reports both over an MQTT broker.",
     __version__,
     SETTINGS,
     epilog="Each flag is also a variable (--state-dir: NEPTUNE_STATE_DIR) and a key in the TOML file. "
@@ -140,9 +141,18 @@ def _plan(values: Values) -> _Plan:
         poll_seconds=values["poll-seconds"],
         url_seconds=values["url-seconds"],
         topic_prefix=values["topic-prefix"],
+        task_command=_task_command(values),
     )
     # One client id a node: a second agent of the same name takes the connection over, and both say so.
     return _Plan(values, settings, broker.transport(values, f"neptune-edge-{node}"))
+
+
+def _task_command(values: Values) -> TaskCommand | None:
+    line = values["task-command"]
+    if line is None:
+        return None
+    limits = {name: values[f"task-{name.replace('_', '-')}"] for name in ("memory_mb", "parallel", "retries")}
+    return TaskCommand.of(line, **limits)
 
 
 @asynccontextmanager

@@ -17,5 +17,11 @@ SETTINGS = (
     Setting("state-dir", "folder for what the agent has to remember", "/var/lib/neptune/state", metavar="DIR"),
     Setting("poll-seconds", "how often files are looked at, whatever inotify says", 2.0, seconds, "SECONDS"),
     Setting("url-seconds", "how often servers of http(s):// and s3:// datasets are asked", 60.0, seconds, "SECONDS"),
+    Setting("task-command", "command to run for each task, in its folder; without one, workers come by themselves",
+            metavar="COMMAND"),
+    Setting("task-memory-mb", "data that each process of the command may have (MiB; default: no limit)", None,
+            whole(1, 2**20), "MB"),
+    Setting("task-parallel", "commands that run at a time", 1, whole(1, 256), "NUMBER"),
+    Setting("task-retries", "how often a command that failed is started again", 3, whole(0, 1000), "NUMBER"),
     *LOGGING,
 )  # fmt: skip

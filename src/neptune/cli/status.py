@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Return a status for a person: a line a fact, then a line a dataset."""
+    """Return a status for a person: a line a fact, then a line a dataset and a line a task."""
     link = "connected" if found["connected"] else f"not connected ({found['reason'] or 'first attempt'})"
     lines = [
         f"node       {found['node']}",
@@ -142,15 +142,29 @@ def table(found: Mapping[str, Any]) -> str:
         f"last sync  {found['lastSync'] or 'none since the start'}",
         f"outbox     {found['outbox']} not confirmed by the cloud, {found['queue']} waiting for the broker",
         f"datasets   {len(found['datasets'])}",
+        f"tasks      {len(found['tasks'])}",
     ]
-    rows = [
-        (f"{each['namespace']}/{each['name']}", "-" if each["samples"] is None else str(each["samples"]),
-         each["ready"], each["reason"], each["message"])
+    datasets = [
+        (f"{each['namespace']}/{each['name']}", _text(each["samples"]), each["ready"], each["reason"], each["message"])
         for each in found["datasets"]
-    ]  # fmt: skip
-    if rows:
-        rows.insert(0, ("NAME", "SAMPLES", "READY", "REASON", "MESSAGE"))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines.append("")
-        lines += ["  ".join((*map(str.ljust, row, widths), row[4])) for row in rows]
+    ]
+    tasks = [
+        (each["kind"], f"{each['namespace']}/{each['name']}", each["state"], _text(each["progress"]), each["message"])
+        for each in found["tasks"]
+    ]
+    lines += _columns(("NAME", "SAMPLES", "READY", "REASON", "MESSAGE"), datasets)
+    lines += _columns(("KIND", "NAME", "STATE", "PROGRESS", "MESSAGE"), tasks)
     return "\n".join(lines)
+
+
+def _columns(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return lines with these columns, after an empty one; nothing where there is nothing to show."""
+    if not rows:
+        return []
+    rows = [names, *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names) - 1)]
+    return ["", *("  ".join((*map(str.ljust, row, widths), row[-1])) for row in rows)]
+
+
+def _text(number: int | None) -> str:
+    return "-" if number is None else str(number)

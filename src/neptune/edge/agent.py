@@ -8,7 +8,8 @@ Neighbours: `protocol.node.NodeLink` decides, `neptune.cli` makes the settings a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,16 @@ from typing import Protocol
 from neptune import __version__
 from neptune.clock import Clock, SystemClock
 from neptune.edge.monitor import Monitor
-from neptune.edge.problems import shown
 from neptune.edge.reader import DiskReader, Reader
 from neptune.edge.remote import is_remote
-from neptune.edge.results import READY, Result
+from neptune.edge.results import Result
 from neptune.edge.schedule import News
-from neptune.edge.snapshot import DatasetSnapshot, Snapshot
+from neptune.edge.snapshot import Snapshot, snapshots_of
 from neptune.edge.store import Saved, Store
+from neptune.edge.tasks.command import CommandRunner, TaskCommand
+from neptune.edge.tasks.handover import Ports, TaskSettings
+from neptune.edge.tasks.keeper import TaskKeeper
+from neptune.edge.tasks.results import WorkResult
 from neptune.edge.threads import in_thread
 from neptune.errors import SettingsError
 from neptune.log import get_logger
@@ -33,10 +37,13 @@ from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import DesiredObject, StatusReport
 from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import DEFAULT_PREFIX, Topics, is_node_name
+from neptune.protocol.work import is_task
 from neptune.transport import Connected, Disconnected, Event, Message, Published, Received, Session, Transport
 
-#: The kind that this agent counts; others are kept, so that nothing has to be sent again to an agent that knows more.
+#: The kind that this agent counts.
 COUNTED_KIND = "Dataset"
+#: The folder of the tasks' folders, in the state directory.
+TASKS = "tasks"
 #: Messages that wait for their turn at the broker; past it the oldest goes. The protocol sends again what matters.
 _MAX_WAITING = 64
 #: How often a store that is behind is tried again (seconds).
@@ -49,7 +56,8 @@ class AgentSettings:
 
     `node` is the name that `spec.nodeName` uses. `roots` are the directories and the urls below which data may be read.
     `poll_seconds` is how often each file is looked at without a hint, `url_seconds` how often the server of an object
-    is asked, `interval_seconds` the time between two numbers of a dataset that changes all the time.
+    is asked, `interval_seconds` the time between two numbers of a dataset, or reports of a task, that changes all the
+    time. `task_command` is run for each task; without one, workers come by themselves.
 
     Raises:
         SettingsError: one of them cannot be used.
@@ -62,6 +70,7 @@ class AgentSettings:
     url_seconds: float = 60.0
     interval_seconds: float = 1.0
     topic_prefix: str = DEFAULT_PREFIX
+    task_command: TaskCommand | None = None
 
     def __post_init__(self) -> None:
         if not is_node_name(self.node):
@@ -133,11 +142,7 @@ class Agent:
             last_sync=f"{synced:%Y-%m-%dT%H:%M:%SZ}" if synced else None,
             outbox=len(link.outbox),
             queue=self._waiting.qsize(),
-            datasets=tuple(
-                _snapshot_of(item, link.outbox.latest(uid))
-                for uid, item in link.desired.records.items()
-                if item.kind == COUNTED_KIND
-            ),
+            **snapshots_of(link.desired.records.values(), link.outbox.latest),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -158,7 +163,8 @@ class Agent:
                 clock=self._clock,
                 tell=self._on_news,
             )
-            self._watch(saved.objects.values(), saved)
+            self._tasks = self._make_tasks()
+            self._watch(saved.objects.values(), saved.results)
             if self._local:
                 self._local.load(saved.objects.values(), (r.report(uid) for uid, r in saved.results.items()))
             filters = self._link.topics.filters_of_node(self._settings.node)
@@ -183,12 +189,21 @@ class Agent:
             link.outbox.remember(result.report(uid))
         return link
 
+    def _make_tasks(self) -> TaskKeeper:
+        settings, command = self._settings, self._settings.task_command
+        root = (settings.state_dir / TASKS).resolve()
+        own = TaskSettings(settings.node, root, settings.poll_seconds, settings.interval_seconds)
+        ports = Ports(self._samples_of, self._keep, lambda report: self._on_news(News(report.uid, None, report)))
+        supervise = CommandRunner(command, os.environ).supervise if command else None
+        return TaskKeeper(own, self._clock, self._link.desired.records, ports, supervise)
+
     async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work, name=name)
                 for name, work in (
                     ("monitor", self._monitor.run()),
+                    ("tasks", self._tasks.run()),
                     ("receive", self._receive()),
                     ("timer", self._keep_time()),
                     ("publish", self._publish()),
@@ -227,6 +242,8 @@ class Agent:
                 await self._apply(action)
             else:
                 self._act(action)
+        if self._link.live:
+            self._tasks.synchronised()
         self._poke.set()
 
     def _act(self, action: Publish | Warn) -> None:
@@ -251,11 +268,15 @@ class Agent:
             for item in change.stored:
                 self._local.stored(item)
         self._watch(change.stored)
+        self._tasks.changed(change.forgotten)
 
-    def _watch(self, items: Iterable[DesiredObject], saved: Saved | None = None) -> None:
+    def _watch(self, items: Iterable[DesiredObject], results: Mapping[str, Result | WorkResult] | None = None) -> None:
         for item in items:
+            result = results.get(item.uid) if results else None
             if item.kind == COUNTED_KIND:
-                self._monitor.put(item, saved.results.get(item.uid) if saved else None)
+                self._monitor.put(item, result if isinstance(result, Result) else None)
+            elif is_task(item.kind):
+                self._tasks.put(item, result if isinstance(result, WorkResult) else None)
 
     def _on_news(self, news: News) -> None:
         older = self._news.get(news.uid)
@@ -287,7 +308,18 @@ class Agent:
     def _results(self, news: dict[str, News]) -> list[tuple[str, Result]]:
         return [(uid, item.result) for uid, item in news.items() if item.result is not None]
 
-    async def _save(self, change: Change | None = None, results: list[tuple[str, Result]] | None = None) -> None:
+    def _samples_of(self, uid: str) -> int | None:
+        report = self._link.outbox.latest(uid)
+        return report.number_of_samples if report else None
+
+    async def _keep(self, results: list[tuple[str, WorkResult]]) -> bool:
+        """Store reports of tasks; return whether they are on the disk."""
+        await self._save(results=results)
+        return not self._store.is_behind
+
+    async def _save(
+        self, change: Change | None = None, results: Sequence[tuple[str, Result | WorkResult]] | None = None
+    ) -> None:
         async with self._store_lock:
             await in_thread(self._store.save, change, results or [])
 
@@ -324,12 +356,3 @@ class Agent:
     def _timestamp(self) -> int:
         """Return the time of day in milliseconds."""
         return int(self._clock.now().timestamp() * 1000)
-
-
-def _snapshot_of(item: DesiredObject, report: StatusReport | None) -> DatasetSnapshot:
-    ready = next((each for each in report.conditions if each.type == READY), None) if report else None
-    url, format_ = (shown(str(item.spec.get(key, ""))) for key in ("url", "format"))
-    samples = report.number_of_samples if report else None
-    if ready is None:
-        return DatasetSnapshot(item.namespace, item.name, url, format_, samples, "Unknown", "Counting", "not looked at")
-    return DatasetSnapshot(item.namespace, item.name, url, format_, samples, ready.status, ready.reason, ready.message)

@@ -1,5 +1,7 @@
 """What a node remembers across restarts: desired objects, the last result of each, its epoch. One sqlite file.
 
+A result is a number and its proof for a dataset, and a report of work for a task.
+
 Invariants: what `save` has returned for is on the disk, unless `is_behind`; nothing is written when nothing changes;
 one agent a state directory. What is here is a cache: the cloud has the objects and the data has the numbers, so a file
 that cannot be used is moved aside, and a disk that is full costs the memory of a restart and nothing else.
@@ -20,10 +22,12 @@ from pathlib import Path
 from typing import Self
 
 from neptune.edge.results import Result
+from neptune.edge.tasks.results import WorkResult
 from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.protocol.desired import Change
 from neptune.protocol.messages import DesiredObject
+from neptune.protocol.work import is_task
 
 #: Of the tables below; another one is not read.
 SCHEMA_VERSION = 2
@@ -65,7 +69,7 @@ class Saved:
 
     epoch: int
     objects: Mapping[str, DesiredObject]
-    results: Mapping[str, Result]
+    results: Mapping[str, Result | WorkResult]
 
 
 class Store:
@@ -116,7 +120,7 @@ class Store:
         self._flush()
         return self._epoch
 
-    def save(self, change: Change | None = None, results: Iterable[tuple[str, Result]] = ()) -> None:
+    def save(self, change: Change | None = None, results: Iterable[tuple[str, Result | WorkResult]] = ()) -> None:
         """Write objects and results in one transaction. A result whose object is unknown is dropped."""
         for item in change.stored if change else ():
             spec = json.dumps(item.spec)
@@ -165,7 +169,8 @@ class Store:
         if verdict != "ok":
             raise _UnusableError(f"damaged: {verdict}")
         epoch = connection.execute("SELECT epoch FROM node").fetchone()
-        objects, results = {}, {}
+        objects: dict[str, DesiredObject] = {}
+        results: dict[str, Result | WorkResult] = {}
         try:
             for kind, namespace, name, uid, generation, spec, hash_, result in connection.execute(
                 "SELECT kind, namespace, name, uid, generation, spec, hash, result FROM objects"
@@ -173,7 +178,8 @@ class Store:
                 item = DesiredObject(kind, namespace, name, uid, generation, json.loads(spec), hash_)
                 objects[item.uid] = item
                 if result is not None:
-                    results[item.uid] = Result.from_json(json.loads(result))
+                    form = WorkResult if is_task(kind) else Result
+                    results[item.uid] = form.from_json(json.loads(result))
         except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise _UnusableError(f"damaged: {error!r}") from error
         return Saved(epoch[0] if epoch else 0, objects, results)

@@ -22,9 +22,17 @@ TERMINAL = frozenset({COMPLETED, FAILED})
 #: Metrics of one report, and characters of one's name (a label's key takes as many), of its value, and of the message.
 MAX_METRICS, MAX_METRIC_NAME, MAX_METRIC_TEXT, MAX_MESSAGE = 256, 253, 1024, 1024
 
+#: The kinds that a node has for what they say themselves.
+_NO_TASKS = frozenset({"Dataset", "Model"})
+
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 #: RFC 3339 in UTC, as far as Kubernetes' `date-time` reads it.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
+
+
+def is_task(kind: str) -> bool:
+    """Tell whether objects of this kind are tasks: any kind but `Dataset` and `Model`, so that anybody's own may be."""
+    return kind not in _NO_TASKS
 
 
 def check(work: WorkReport) -> None:
