@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from neptune.api import Resource, ResourceKey
+from neptune.api import FederatedTask, Resource, ResourceKey
 from neptune.runtime import Client, Context, Manager, Query
 from neptune.testing.crds import install_crds
 from neptune.testing.processes import free_port
+from tests.support.kubectl import kubectl
 from tests.support.pages import ROOT, Block, blocks, check_session, run_snippet
 
 #: They build on each other's files.
@@ -155,3 +156,14 @@ def anchors(page: Path) -> set[str]:
 
 def headings_of(page: Path) -> list[str]:
     return re.findall(r"^#+ (.+)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text()), re.MULTILINE)
+
+
+async def test_the_page_about_tasks_shows_a_task_that_is_taken_and_the_example_as_it_is(
+    with_datasets: Path, namespace: str
+) -> None:
+    await install(with_datasets, FederatedTask)
+    (manifest,) = (block.text for block in blocks("docs/tasks.md") if block.language == "yaml")
+    made = kubectl("-n", namespace, "apply", "-f", "-", kubeconfig=with_datasets, stdin=manifest)
+    assert made == "federatedtask.neptune.io/digits created\n"
+    (kind,) = (block.text for block in blocks("docs/tasks.md") if block.language == "python")
+    assert kind in (ROOT / "examples" / "inference_jobs.py").read_text()

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, Resource
+from neptune.api import Dataset, DatasetSpec, Model, ObjectMeta, Resource, get_condition
 from neptune.api.core import ConfigMap
 from neptune.runtime import Client, NotFound
 from neptune.testing.crds import install_crds
+from tests.support.mosquitto import Broker
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -124,3 +125,24 @@ async def test_children_follow_their_owner_and_the_finalizer_cleans_up(
         await client.delete(site_class, site.key)
         assert await until(gone)
     assert list(tmp_path.glob("*.txt")) == []
+
+
+async def test_a_program_serves_tasks_of_one_s_own_kind_and_datasets(
+    client: Client, with_datasets: Path, namespace: str, mosquitto: Broker
+) -> None:
+    job_class: type[Resource] = module("inference_jobs").InferenceJob
+    await install_crds(client, job_class, Model)
+    created = await dataset(client, namespace)
+    job = {"metadata": {"namespace": namespace, "name": "job"}, "spec": {"model": "m", "dataset": "a"}}
+    task = await client.create(job_class.from_dict(job))
+
+    async def says_what_it_lacks() -> bool:
+        return "waiting for m, a" in json.dumps((await client.get(job_class, task.key)).to_dict())
+
+    async def has_no_node() -> bool:
+        ready = get_condition((await client.get(Dataset, created.key)).status.conditions, "Ready")
+        return ready is not None and ready.reason == "NoNode"
+
+    async with running("inference_jobs.py", with_datasets, BROKER=f"mqtt://{mosquitto.host}:{mosquitto.port}"):
+        assert await until(says_what_it_lacks)
+        assert await until(has_no_node)

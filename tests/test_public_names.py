@@ -20,7 +20,7 @@ from typing import Any, cast
 import pytest
 
 #: They list their names in `__all__`.
-PACKAGES = ["neptune.api", "neptune.runtime", "neptune.transport"]
+PACKAGES = ["neptune.api", "neptune.controllers.tasks", "neptune.runtime", "neptune.transport"]
 LISTS = [
     *PACKAGES,
     "neptune.transport.mqtt",

@@ -25,7 +25,8 @@ def test_the_commands_of_the_readme_print_what_it_says(
     tmp_path: Path,
 ) -> None:
     # Those of the contract tests go as well: with two kinds called dataset, kubectl may take the other one.
-    crds = ("datasets.neptune.io", "models.neptune.io", "datasets.contract.neptune.io")
+    kinds = ("datasets", "federatedtasks", "models", "datasets.contract")
+    crds = [f"{kind}.neptune.io" for kind in kinds]
     kubectl("delete", "crd", *crds, "--ignore-not-found", kubeconfig=kubeconfig)
     env = {**shell_env, "NEPTUNE_BROKER": f"mqtt://127.0.0.1:{start_mosquitto().port}"}
     try:

@@ -14,6 +14,7 @@ from pydantic import Field
 from neptune.api import (
     CrdOptions,
     Dataset,
+    FederatedTask,
     KubeModel,
     ListMap,
     Model,
@@ -26,7 +27,7 @@ from neptune.cli.crds import manifests
 from tests.support.kubectl import KubectlError, kubectl
 
 ROOT = Path(__file__).parents[2]
-KINDS: tuple[type[Resource], ...] = (Dataset, Model)
+KINDS: tuple[type[Resource], ...] = (Dataset, FederatedTask, Model)
 #: The columns of the proposal, word for word.
 PROPOSED = {
     Dataset: [
@@ -34,6 +35,7 @@ PROPOSED = {
         ("Node", "string", ".spec.nodeName", "The node name of the dataset"),
         ("spec", "string", ".spec", "The spec of the dataset"),
     ],
+    FederatedTask: [],
     Model: [
         ("updateAGE", "date", ".status.updateTime", "The update age"),
         ("metrics", "string", ".status.metrics", "The metrics"),
@@ -58,6 +60,20 @@ metadata:
 spec:
   url: "/model/frozen.pb"
   format: pb
+"""
+TASK = """
+apiVersion: neptune.io/v1alpha1
+kind: FederatedTask
+metadata:
+  name: digits
+spec:
+  model: {name: digits}
+  participants:
+    - dataset: digits-0
+    - dataset: digits-1
+  aggregator: {nodeName: edge0}
+  parameters: {rounds: "5"}
+  deadlineSeconds: 600
 """
 Kubectl = Callable[..., str]
 
@@ -96,10 +112,10 @@ def test_columns_of_the_proposal_are_there_word_for_word(kind: type[Resource]) -
         for column in version_of(kind)["additionalPrinterColumns"]
     ]
     assert [column for column in columns if column in PROPOSED[kind]] == PROPOSED[kind]
-    assert columns[:2] == PROPOSED[kind][:2]
+    assert columns[: len(PROPOSED[kind][:2])] == PROPOSED[kind][:2]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Dataset, "dataset"), (Model, "model")])
+@pytest.mark.parametrize(("kind", "name"), [(Dataset, "dataset"), (Model, "model"), (FederatedTask, "federatedtask")])
 def test_names_scope_and_status_subresource_are_the_proposal_s(kind: type[Resource], name: str) -> None:
     manifest = crd_for(kind)
     assert manifest["metadata"] == {"name": f"{name}s.neptune.io"}
@@ -242,7 +258,7 @@ def test_crd_is_established_and_structural(server: Kubectl, name: str) -> None:
 
 def test_applying_a_second_time_changes_nothing(server: Kubectl) -> None:
     folder = str(ROOT / "deploy" / "crds")
-    assert server("apply", "-f", folder).count("unchanged") == 2
+    assert server("apply", "-f", folder).count("unchanged") == len(KINDS)
 
 
 def test_crd_applies_on_the_server_side_too_and_stays_the_same(server: Kubectl) -> None:
@@ -263,6 +279,39 @@ def test_samples_of_the_proposal_are_accepted_and_keep_every_field(run: Kubectl)
     assert dataset.merge_patch() == model.merge_patch() == {}
 
 
+def test_a_task_is_accepted_and_keeps_every_field(run: Kubectl) -> None:
+    run("apply", "-f", "-", stdin=TASK)
+    task = FederatedTask.from_json(run("get", "ft", "digits", "-o", "json").encode())
+    assert task.spec.to_dict() == yaml.safe_load(TASK)["spec"]
+    assert task.merge_patch() == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  model: {name: digits}\n", "", "spec.model: Required value"),
+        ("model: {name: digits}", "model: {name: Digits_}", "spec.model.name in body should match"),
+        ("dataset: digits-1", "dataset: digits-0", 'spec.participants[1]: Duplicate value: {"dataset":"digits-0"}'),
+        ("dataset: digits-1", "data: digits-1", 'unknown field "spec.participants[1].data"'),
+        (
+            "    - dataset: digits-0\n    - dataset: digits-1\n",
+            "".join(f"    - dataset: d{number}\n" for number in range(65)),
+            "spec.participants: Too many: 65: must have at most 64 items",
+        ),
+        ("    - dataset: digits-0\n    - dataset: digits-1\n", "    []\n", "spec.participants in body should have at"),
+        ("nodeName: edge0", 'nodeName: ""', "spec.aggregator.nodeName in body should be at least 1 chars long"),
+        ('rounds: "5"', "rounds: 5", "spec.parameters.rounds in body must be of type string"),
+        ('rounds: "5"', '"learning rate": "5"', "a name has 1 to 63 letters"),
+        ('rounds: "5"', f'{"r" * 64}: "5"', "a name has 1 to 63 letters"),
+        ("deadlineSeconds: 600", "deadlineSeconds: 0", "spec.deadlineSeconds in body should be greater than or equal"),
+    ],
+    ids=["no model", "name", "a dataset twice", "field", "65", "none", "node", "number", "key", "long", "deadline"],
+)  # fmt: skip
+def test_wrong_task_is_refused_with_a_readable_message(run: Kubectl, old: str, new: str, message: str) -> None:
+    assert old in TASK
+    assert message in refused(run, TASK.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -278,10 +327,17 @@ def test_wrong_dataset_is_refused_with_a_readable_message(run: Kubectl, old: str
     assert message in refused(run, DATASET.replace(old, new))
 
 
-def test_explain_shows_the_description_of_a_field(run: Kubectl) -> None:
+@pytest.mark.parametrize(
+    ("field", "wanted"),
+    [
+        ("dataset.spec.nodeName", "The node that owns the data; its edge-agent counts the samples."),
+        ("ft.spec.participants", "The parts of the work, one for each Dataset. Those on one node share a worker."),
+        ("ft.status.participants.reportID", "Names the report that this row is from."),
+    ],
+)
+def test_explain_shows_the_description_of_a_field(run: Kubectl, field: str, wanted: str) -> None:
     deadline = time.monotonic() + 20
-    wanted = "The node that owns the data; its edge-agent counts the samples."
-    while wanted not in " ".join((text := run("explain", "dataset.spec.nodeName")).split()):
+    while wanted not in " ".join((text := run("explain", field)).split()):
         assert time.monotonic() < deadline, text
         time.sleep(0.2)
 

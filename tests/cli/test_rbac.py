@@ -46,6 +46,19 @@ def test_role_has_what_the_controllers_declare_and_no_more() -> None:
     }
 
 
+def test_role_for_tasks_has_their_status_and_that_of_the_models() -> None:
+    result = neptune("rbac", "inference_jobs")
+    assert (result.returncode, result.stderr) == (0, "")
+    rules = [(rule["resources"], " ".join(rule["verbs"])) for rule in yaml.safe_load(result.stdout)["rules"]]
+    status = "get update patch"
+    assert rules == [
+        (["datasets"], "get list watch"), (["datasets/status"], status),
+        (["inferencejobs"], "get list watch"), (["inferencejobs/status"], status),
+        (["models"], "get list watch"), (["models/status"], status),
+        (["events"], "create patch"),
+    ]  # fmt: skip
+
+
 def test_controllers_that_keep_to_a_namespace_get_a_role_there(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "from neptune.api import Dataset\nfrom neptune.runtime import Manager, Query\n"

@@ -77,4 +77,4 @@ def test_what_a_program_has_to_say_is_said_whatever_becomes_of_its_output() -> N
 def test_results_reach_a_file_whole(tmp_path: Path) -> None:
     code, _ = run("neptune", "crds", to=f"> {tmp_path / 'crds.yaml'}")
     assert code == 0
-    assert (tmp_path / "crds.yaml").read_text().count("\nkind: CustomResourceDefinition\n") == 2
+    assert (tmp_path / "crds.yaml").read_text().count("\nkind: CustomResourceDefinition\n") == 3

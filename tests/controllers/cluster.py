@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey, get_condition
 from neptune.controllers.app import CloudController
+from neptune.controllers.tasks import TaskKind
 from neptune.protocol.topics import DEFAULT_PREFIX
 from neptune.runtime import Client, LeaderElection
 from neptune.transport.broker import BrokerCore
@@ -85,6 +86,7 @@ async def controller(
     *,
     connected: bool = True,
     election: LeaderElection | None = None,
+    task_kinds: Sequence[TaskKind[Any]] = (),
 ) -> AsyncIterator[CloudController]:
     """Run a cloud controller for the namespace of the test."""
     made = CloudController(
@@ -94,6 +96,7 @@ async def controller(
         topic_prefix=DEFAULT_PREFIX,
         namespace=cluster.namespace,
         workers=8,
+        task_kinds=task_kinds,
         leader_election=election,
     )
     stop = asyncio.Event()

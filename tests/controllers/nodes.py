@@ -24,6 +24,7 @@ from neptune.protocol.messages import (
     StatusUpdate,
     Updated,
     Verdict,
+    WorkReport,
 )
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Connected, Disconnected, Message, Received, Session, TransportClosed
@@ -80,6 +81,14 @@ def report(
 ) -> StatusReport:
     condition = ConditionReport("Ready", "True", reason, f"{number} samples")
     return StatusReport(uid, seq, generation, number, update_time, (condition,))
+
+
+def worked(
+    uid: str, state: str = "Running", *, seq: int = 1, generation: int = 1, id_: str = "", **work: Any
+) -> StatusReport:
+    """Return a report of a task."""
+    made = WorkReport(id_ or f"{seq}-{state}", state, "2026-01-31T12:00:00Z", **work)
+    return StatusReport(uid, seq, generation, None, None, (), None, made)
 
 
 class _Peer:

@@ -78,4 +78,6 @@ def test_the_controller_works_with_the_rights_of_its_account_and_has_no_others(w
     for verb, what in (("get", "secrets"), ("delete", "datasets"), ("update", "datasets"), ("create", "pods")):
         with pytest.raises(KubectlError):  # can-i ends with 1 when it prints "no"
             world.kubectl("auth", "can-i", verb, what, "--as", ACCOUNT, "--all-namespaces")
-    assert world.kubectl("auth", "can-i", "patch", "datasets", "--subresource=status", "--as", ACCOUNT).strip() == "yes"
+    for what in ("datasets", "federatedtasks", "models"):
+        can = world.kubectl("auth", "can-i", "patch", what, "--subresource=status", "--as", ACCOUNT)
+        assert can.strip() == "yes", what

@@ -11,7 +11,7 @@ import structlog
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, PartialObjectMetadata, ResourceKey
 from neptune.api.core import Namespace
 from neptune.runtime import Cache, Change, Client, DecodeError, NotWatched
-from neptune.runtime.watch import Deleted, Listed, Stored, snapshot
+from neptune.runtime.watch import Deleted, Listed, Stored, Unknown, snapshot
 from tests.runtime.widgets import Widget, eventually, item, key, widget
 
 
@@ -43,6 +43,25 @@ def test_each_reader_gets_a_copy_of_its_own(cache: Cache) -> None:
 def test_the_same_query_is_one_informer_and_another_query_another(cache: Cache) -> None:
     assert cache.watch(Widget) is cache.watch(Widget)
     assert cache.watch(Widget) is not cache.watch(Widget, label_selector="a=b")
+
+
+def test_a_kind_that_the_server_does_not_know_is_waited_for_unless_it_is_optional(cache: Cache) -> None:
+    cache.watch(Widget).apply(Unknown())
+    assert not cache.has_synced()
+    cache.optional(Widget)
+    cache.watch(Widget).apply(Unknown())
+    assert (cache.has_synced(), cache.list(Widget)) == (True, [])
+    later: list[bool] = []
+    cache.watch(Widget).subscribe(lambda change: later.append(change.initial))
+    cache.watch(Widget).apply(listed("a"))
+    assert (len(cache.list(Widget)), later) == (1, [False])
+
+
+def test_an_answer_that_the_kind_is_unknown_takes_no_object_away(cache: Cache) -> None:
+    cache.optional(Widget)
+    cache.watch(Widget).apply(listed("a"))
+    cache.watch(Widget).apply(Unknown())
+    assert len(cache.list(Widget)) == 1
 
 
 def test_managed_fields_are_not_kept(cache: Cache) -> None:

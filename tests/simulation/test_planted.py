@@ -16,7 +16,8 @@ import pytest
 from neptune.api import Dataset
 from neptune.controllers.dataset import upstream
 from neptune.controllers.dataset.downstream import Downstream
-from neptune.controllers.dataset.upstream import Report, Upstream
+from neptune.controllers.dataset.upstream import Upstream
+from neptune.controllers.reports import Report, settle
 from neptune.edge.agent import Agent
 from neptune.edge.store import Saved
 from neptune.protocol import messages
@@ -39,7 +40,7 @@ def the_verdict_goes_out_before_the_write() -> Planted:
 
     async def early(self: Upstream, ctx: Any, dataset: Dataset, report: Any) -> tuple[int, str]:
         if taken := self.mailbox.peek(dataset.key):
-            self._settle(taken, messages.OK, "")
+            settle(self._link, taken, messages.OK)
         return await write(self, ctx, dataset, report)
 
     return patch.object(Upstream, "_write", early)

@@ -1,8 +1,20 @@
-"""Typed Kubernetes objects: the proposal's `Dataset` and `Model`, and what is needed to define more."""
+"""Typed Kubernetes objects: `Dataset`, `Model` and `FederatedTask`, and what is needed to define more."""
 
 from neptune.api.conditions import Condition, get_condition, set_condition
 from neptune.api.crd import Column, CrdOptions, crd_for
 from neptune.api.dataset import ConditionType, Dataset, DatasetList, DatasetSpec, DatasetStatus, Reason
+from neptune.api.federatedtask import (
+    Aggregator,
+    FederatedTask,
+    FederatedTaskList,
+    FederatedTaskSpec,
+    FederatedTaskStatus,
+    ModelReference,
+    Participant,
+    Share,
+    TaskConditionType,
+    TaskReason,
+)
 from neptune.api.markers import Atomic, Cel, ListMap, ListSet
 from neptune.api.meta import (
     KubeModel,
@@ -22,6 +34,7 @@ from neptune.api.schema import NotStructural
 from neptune.api.unstructured import PartialObjectMetadata, Unstructured
 
 __all__ = [
+    "Aggregator",
     "Atomic",
     "Cel",
     "Column",
@@ -33,6 +46,10 @@ __all__ = [
     "DatasetSpec",
     "DatasetStatus",
     "Duration",
+    "FederatedTask",
+    "FederatedTaskList",
+    "FederatedTaskSpec",
+    "FederatedTaskStatus",
     "IntOrString",
     "KubeModel",
     "ListMap",
@@ -42,18 +59,23 @@ __all__ = [
     "MicroTime",
     "Model",
     "ModelList",
+    "ModelReference",
     "ModelSpec",
     "ModelStatus",
     "NotStructural",
     "ObjectMeta",
     "OwnerReference",
     "PartialObjectMetadata",
+    "Participant",
     "Quantity",
     "Reason",
     "Resource",
     "ResourceKey",
     "ResourceList",
     "ResourceType",
+    "Share",
+    "TaskConditionType",
+    "TaskReason",
     "Time",
     "Unstructured",
     "crd_for",

@@ -31,7 +31,7 @@ SETTINGS = (
 )  # fmt: skip
 PROGRAM = Program(
     "cloud-controller",
-    "Keeps Kubernetes Datasets in step with edge nodes, over an MQTT broker.",
+    "Keeps Kubernetes Datasets, Models and FederatedTasks in step with edge nodes, over an MQTT broker.",
     __version__,
     SETTINGS,
     epilog="Each flag is also a variable (--log-level: NEPTUNE_LOG_LEVEL) and a key in the TOML file.",
@@ -48,6 +48,7 @@ def main() -> None:
 async def _serve(values: Values, stop: asyncio.Event) -> None:
     # Here, so that a node's installation, which lacks what they import, gets one line that says so.
     from neptune.controllers.app import CloudController  # noqa: PLC0415
+    from neptune.controllers.tasks import FederatedTasks  # noqa: PLC0415
     from neptune.runtime import Client, LeaderElection  # noqa: PLC0415
 
     # A broker ends the connection of an earlier client of the same id: two processes that shared one would fight.
@@ -68,6 +69,7 @@ async def _serve(values: Values, stop: asyncio.Event) -> None:
         namespace=values["namespace"] or "",
         workers=values["workers"],
         listen=values["listen"] or "",
+        task_kinds=[FederatedTasks()],
         leader_election=election,
     )
     # Before nodes hear of a cloud that could not serve them.

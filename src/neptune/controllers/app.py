@@ -1,8 +1,8 @@
 """Puts the cloud controller together: the one place here that names all parts.
 
-    API server -> cache -> downstream -> link -> transport -> nodes
-                    └────> inventory ────^
-    nodes -> transport -> link -> mailbox -> upstream -> API server
+    API server -> cache -> downstream, tasks -> link -> transport -> nodes
+                    └────> inventory ───────────^
+    nodes -> transport -> link -> mailbox -> upstream, tasks -> API server
 
 Neighbours: `cli.cloud_controller` makes the client and the transport and calls `serve`.
 """
@@ -10,7 +10,10 @@ Neighbours: `cli.cloud_controller` makes the client and the transport and calls 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 from neptune.api import Dataset, ResourceKey
 from neptune.api.core import Namespace
@@ -19,10 +22,12 @@ from neptune.controllers.dataset.downstream import Downstream, desired
 from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
 from neptune.controllers.link import Link
+from neptune.controllers.tasks.kind import TaskKind
+from neptune.controllers.tasks.setup import Tasks
 from neptune.log import get_logger
-from neptune.protocol.cloud import CloudLink
+from neptune.protocol.cloud import CloudLink, Reported
 from neptune.protocol.inventory import Inventory
-from neptune.protocol.messages import DesiredObject
+from neptune.protocol.messages import DesiredObject, StatusReport
 from neptune.protocol.topics import Topics
 from neptune.runtime import ApiError, Cache, Change, Client, Keys, LeaderElection, Manager, Predicate, Query
 from neptune.transport import Transport
@@ -45,8 +50,13 @@ class CloudController:
         topic_prefix: where topics begin, as the nodes have it.
         workers: reconciles of each direction that run at a time.
         listen: `HOST:PORT` of probes and metrics; empty for none.
+        task_kinds: the kinds whose objects are work for nodes, such as `FederatedTasks()`. One whose CRD is not there
+            holds up nothing else.
         leader_election: of several controllers one speaks to the nodes; the others keep their caches warm.
         rng: what spreads retries, for simulation.
+
+    Raises:
+        ValueError: two of the kinds of tasks have one Kind.
     """
 
     def __init__(  # noqa: PLR0913  # the composition root: all but the first three have a name at the call
@@ -59,6 +69,7 @@ class CloudController:
         namespace: str = "",
         workers: int,
         listen: str = "",
+        task_kinds: Sequence[TaskKind[Any]] = (),
         leader_election: LeaderElection | None = None,
         rng: Random | None = None,
     ) -> None:
@@ -66,20 +77,20 @@ class CloudController:
         cache = self.manager.cache
         cache.index(Dataset, UID_INDEX, lambda dataset: [dataset.metadata.uid])
         cache.index(Dataset, NODE_INDEX, lambda dataset: [dataset.spec.node_name])
-        inventory = follow(cache, namespace)
+        inventory = Inventory(self._object_of)
         self._is_elected = leader_election is not None
         # Without an election whoever started later is the later cloud, as far as the clock goes; nodes know better.
         core = CloudLink(int(clock.now().timestamp() * 1000), Topics(topic_prefix), inventory)
         self.link = Link(core, transport, clock)
+        follow(cache, namespace, inventory)
         downstream, self.upstream = Downstream(self.link, clock), Upstream(self.link, cache, clock)
+        self.tasks = Tasks(task_kinds, self.manager, self.link, clock, namespace)
         self.manager.add(self._open)
-        nodes = Keys()
-        self.link.on_report = self.upstream.take
-        self.link.on_presence = lambda node: nodes.name(
-            dataset.key for dataset in cache.list(Dataset, index=NODE_INDEX, value=node)
-        )
+        self._nodes = Keys()
+        self.link.on_report = self._on_report
+        self.link.on_presence = self._on_presence
         query = Query(Dataset, namespace)
-        self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[nodes])
+        self.manager.controller(query, downstream.reconcile, name="downstream", workers=workers, sources=[self._nodes])
         self.manager.controller(
             query,
             self.upstream.reconcile,
@@ -88,6 +99,25 @@ class CloudController:
             sources=[self.upstream.mailbox],
             predicates=[only_deletions],
         )
+        self.tasks.control(self.manager, namespace, workers)
+
+    def _object_of(self, node: str, uid: str) -> DesiredObject | None:
+        dataset = find(self.manager.cache, uid)
+        return self.tasks.object(node, uid) if dataset is None else desired(dataset)
+
+    def _on_report(self, reported: Reported) -> None:
+        of_tasks: list[StatusReport] = []
+        of_datasets: list[StatusReport] = []
+        for item in reported.reports:
+            is_task = item.work is not None or self.tasks.has(item.uid)
+            (of_tasks if is_task else of_datasets).append(item)
+        self.tasks.take(replace(reported, reports=(*of_tasks,)))
+        self.upstream.take(replace(reported, reports=(*of_datasets,)))
+
+    def _on_presence(self, node: str) -> None:
+        datasets = self.manager.cache.list(Dataset, index=NODE_INDEX, value=node)
+        self._nodes.name(dataset.key for dataset in datasets)
+        self.tasks.on_presence(node)
 
     async def _open(self) -> None:
         """The caches are complete, and this process leads: let nodes ask."""
@@ -136,12 +166,8 @@ def epoch_of(term: int, now_ms: int) -> int:
     return (term + 1) * EPOCHS_PER_TERM + now_ms % EPOCHS_PER_TERM
 
 
-def follow(cache: Cache, namespace: str) -> Inventory:
-    """Return an inventory that changes with the cache."""
-
-    def object_of(_node: str, uid: str) -> DesiredObject | None:
-        dataset = find(cache, uid)
-        return None if dataset is None else desired(dataset)
+def follow(cache: Cache, namespace: str, inventory: Inventory) -> None:
+    """Have the Datasets in an inventory change with the cache."""
 
     def on_change(change: Change[Dataset]) -> None:
         dataset = informer.decode_or_none(change.new) if change.new else None
@@ -151,10 +177,8 @@ def follow(cache: Cache, namespace: str) -> Inventory:
             node = dataset.spec.node_name
             inventory.put(dataset.metadata.uid, {node: (desired(dataset), as_reported(dataset))} if node else {})
 
-    inventory = Inventory(object_of)
     informer = cache.watch(Dataset, namespace)
     informer.subscribe(on_change)
-    return inventory
 
 
 async def cluster_of(client: Client) -> str:

@@ -46,6 +46,7 @@ class Cache:
         self._informers: dict[Query[Any], Informer[Any]] = {}
         self._indexes: dict[type[Resource], dict[str, IndexFunction[Any]]] = {}
         self._transforms: dict[type[Resource], Transform] = {}
+        self._optional: set[type[Resource]] = set()
         self._complaints: list[Complaint] = []
         self._group: asyncio.TaskGroup | None = None
         self._own_writes = OwnWrites(self._has_seen)
@@ -62,6 +63,7 @@ class Cache:
         query = Query(cls, namespace, label_selector, field_selector)
         if query not in self._informers:
             informer = self._informers[query] = Informer(query, self._complaints)
+            informer.optional = cls in self._optional
             for name, function in self._indexes.get(cls, {}).items():
                 informer.index(name, function)
             if self._group:
@@ -90,6 +92,16 @@ class Cache:
         if self._group:
             raise RuntimeError(f"call cache.transform({cls.__name__}, ...) before the cache runs")
         self._transforms[cls] = function
+
+    def optional(self, cls: type[Resource]) -> None:
+        """Take a kind that the server does not know for one without objects, and go on without it.
+
+        Otherwise the first list is waited for until the CRD is there. Either way the log says what to apply, and the
+        objects come once it is.
+        """
+        self._optional.add(cls)
+        for query, informer in self._informers.items():
+            informer.optional = query.cls in self._optional
 
     def get(self, cls: type[R], key: ResourceKey) -> R | None:
         """Return a private copy of the object, or None when there is none.

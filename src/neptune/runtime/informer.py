@@ -17,7 +17,7 @@ from neptune.log import get_logger
 from neptune.runtime.errors import DecodeError, NotWatched
 from neptune.runtime.index import Index, IndexFunction
 from neptune.runtime.query import Query, describe
-from neptune.runtime.watch import Deleted, Listed, Progress, Snapshot, Stored, Update, is_older
+from neptune.runtime.watch import Deleted, Listed, Progress, Snapshot, Stored, Unknown, Update, is_older
 from neptune.runtime.writer import Written
 
 #: Fields whose values a key says.
@@ -51,6 +51,8 @@ class Informer(Generic[R]):
         self.query = query
         self._complaints = complaints
         self.synced = asyncio.Event()
+        #: A kind that the server does not know is one without objects, until its CRD is there.
+        self.optional = False
         self._objects: dict[ResourceKey, Snapshot[R]] = {}
         self._handlers: list[Handler[R]] = []
         self._indexes: dict[str, Index[R]] = {}
@@ -89,6 +91,9 @@ class Informer(Generic[R]):
                 self._remove(update.object)
             case Progress():
                 self.version = update.version
+            case Unknown() if self.optional:
+                # Never in the place of a list: what is known goes by deletions, not by an answer that may be a proxy's.
+                self.synced.set()
         self._wake()
 
     def expects(self, written: Written) -> bool:

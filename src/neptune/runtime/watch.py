@@ -136,7 +136,12 @@ class Progress:
     version: str
 
 
-Update = Listed[R] | Stored[R] | Deleted[R] | Progress
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The server does not know the kind."""
+
+
+Update = Listed[R] | Stored[R] | Deleted[R] | Progress | Unknown
 Transform = Callable[[Json], Json]
 
 
@@ -271,6 +276,8 @@ class ListWatch(Generic[R]):
                 await self._step()
             # Whatever it is: nothing that a server or a proxy can send may end the program.
             except Exception as error:  # noqa: BLE001
+                if isinstance(error, NotFound):
+                    self._sink(Unknown())
                 delay, changed = self._core.failed(error, self._clock.monotonic())
                 if changed and isinstance(error, Gone):
                     self._log.info("watch expired, listing again", problem=error.message)

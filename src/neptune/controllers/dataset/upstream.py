@@ -7,7 +7,6 @@ the newest report of each Dataset until it is written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,32 +15,17 @@ from neptune.api import Dataset, ResourceKey, Time
 from neptune.clock import Clock
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
-from neptune.log import get_logger
+from neptune.controllers.reports import Report, settle
 from neptune.protocol import messages
 from neptune.protocol.cloud import Reported
-from neptune.protocol.messages import StatusReport, Verdict
+from neptune.protocol.messages import StatusReport
 from neptune.runtime import Cache, Context, Mailbox
 from neptune.runtime.errors import Invalid, NotFound
 
 UID_INDEX = "uid"
 NODE_INDEX = "node"
 
-log = get_logger()
 _time: TypeAdapter[datetime] = TypeAdapter(Time)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report as it arrived: `node` is who the topic says it is from."""
-
-    node: str
-    epoch: int
-    status: StatusReport
-
-    def is_older(self, other: Report) -> bool:
-        """Tell whether the same node said `other`, of the same object, after this."""
-        same = (self.node, self.status.uid) == (other.node, other.status.uid)
-        return same and (self.epoch, self.status.seq) < (other.epoch, other.status.seq)
 
 
 class Upstream:
@@ -62,7 +46,7 @@ class Upstream:
             dataset = find(self._cache, item.uid)
             code, reason = _objection(report, dataset)
             if code != messages.OK or dataset is None:
-                self._settle(report, code, reason)
+                settle(self._link, report, code, reason)
                 continue
             newest = self._newest.get(dataset.key)
             # An older one gets no verdict: that on the newer one settles both.
@@ -83,7 +67,7 @@ class Upstream:
         if code == messages.OK and dataset is not None:
             code, reason = await self._write(ctx, dataset, report.status)
         self.mailbox.discard(key, report)
-        self._settle(report, code, reason)
+        settle(self._link, report, code, reason)
 
     async def _write(self, ctx: Context, dataset: Dataset, report: StatusReport) -> tuple[int, str]:
         try:
@@ -100,11 +84,6 @@ class Upstream:
         except Invalid as error:
             return messages.BAD_REQUEST, str(error)
         return messages.OK, ""
-
-    def _settle(self, report: Report, code: int, reason: str) -> None:
-        if code != messages.OK:
-            log.info("report refused", node=report.node, uid=report.status.uid, code=code, reason=reason)
-        self._link.settle(report.node, Verdict(report.status.uid, report.epoch, report.status.seq, code, reason))
 
 
 def find(cache: Cache, uid: str) -> Dataset | None:
