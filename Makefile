@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check simulate chaos bench peers format clean venv envtest constraints
+.PHONY: demo demo-federated test check simulate chaos bench peers format clean venv envtest constraints
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.12, say")'
@@ -45,6 +45,10 @@ chaos: envtest
 # The main job on the embedded parts, with real processes: no cluster and no broker needed.
 demo: $(STAMP)
 	$(BIN)/neptune demo
+
+# Federated training on three nodes of this machine, one of which is killed on the way.
+demo-federated: $(STAMP)
+	$(BIN)/python examples/federated/demo.py
 
 # Peers that are measured beside us, in an environment of their own. Those in other languages are built where their
 # compilers are, once; kube-rs takes some minutes.

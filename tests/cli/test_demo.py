@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, crd_for
-from neptune.cli.demo import CustomResourceDefinition, Play, WrongNumber
+from neptune.api import Dataset, DatasetSpec, ObjectMeta
+from neptune.cli.demo import Play, WrongNumber
 from neptune.cli.stage import stage
 from neptune.testing.processes import Process
 
@@ -31,7 +31,7 @@ def test_the_demo_shows_every_step_and_ends_with_0(tmp_path: Path) -> None:
 
 async def test_a_number_that_does_not_come_is_named_with_its_reason(tmp_path: Path) -> None:
     async with stage(tmp_path) as built:
-        await built.client.create(CustomResourceDefinition.from_dict(crd_for(Dataset)))
+        await built.install(Dataset)
         built.start_cloud()
         spec = DatasetSpec(url="/data.txt", format="txt", node_name="edge9")
         await built.client.create(Dataset(metadata=ObjectMeta(name="lost", namespace="default"), spec=spec))

@@ -22,14 +22,11 @@ from neptune.api import (
     DatasetSpec,
     Model,
     ObjectMeta,
-    Resource,
     ResourceKey,
-    ResourceType,
-    crd_for,
     get_condition,
 )
 from neptune.cli.main import DONE
-from neptune.cli.stage import Stage, stage
+from neptune.cli.stage import News, Stage, stage
 from neptune.cli.start import FAILED
 from neptune.errors import NeptuneError
 from neptune.runtime import NotFound
@@ -40,14 +37,6 @@ PATIENCE_SECONDS = 15.0
 _POLL_SECONDS = 0.01
 #: Of the columns NAME, NUMBEROFSAMPLES, NODE, READY, REASON, UPDATED, AGE: the longest cell and three spaces.
 WIDTHS = (10, 18, 8, 10, 17, 10, 6)
-
-
-class CustomResourceDefinition(Resource):
-    """The kind that defines kinds; `spec` is kept as it is."""
-
-    resource = ResourceType(
-        "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
-    )
 
 
 class WrongNumber(NeptuneError):
@@ -104,7 +93,7 @@ class Play:
         self._stage = built
         self._patience = patience_seconds
         self._latencies: list[float] = []
-        self._shown: dict[str, list[str]] = {}
+        self._news = News(WIDTHS)
 
     async def play(self) -> None:
         """Play all acts.
@@ -123,9 +112,7 @@ class Play:
 
     async def _open(self) -> None:
         print("neptune demo: two nodes, one cloud controller, an API server and a broker, all on this machine.\n")
-        client = self._stage.client
-        for cls in (Dataset, Model):
-            await client.create(CustomResourceDefinition.from_dict(crd_for(cls)))
+        await self._stage.install(Dataset, Model)
         self._stage.start_cloud()
         self._stage.start_node("edge0")
         self._stage.start_node("edge1")
@@ -241,30 +228,8 @@ class Play:
     async def _until(self, trouble: Callable[[], Awaitable[str]]) -> None:
         deadline = time.monotonic() + self._patience
         while text := await trouble():
-            self._print_news()
+            self._news.print(self._stage.table("datasets", NAMESPACE))
             if time.monotonic() > deadline:
-                raise WrongNumber(f"{text}; not right after {self._patience:g} s{self._last_words()}")
+                raise WrongNumber(f"{text}; not right after {self._patience:g} s{self._stage.last_words()}")
             await asyncio.sleep(_POLL_SECONDS)
-        self._print_news()
-
-    def _last_words(self) -> str:
-        """Return the end of each program's log: the folder is gone when the reader looks for it."""
-        tails = (self._stage.log(name).read_text().splitlines()[-3:] for name in self._stage.processes)
-        return "".join(f"\n  {line}" for tail in tails for line in tail)
-
-    def _print_news(self) -> None:
-        """Print the rows that have changed, as `kubectl get datasets --watch` does; ages alone are no news."""
-        columns, rows = self._stage.table(NAMESPACE)
-        if not self._shown:
-            self._print_row(columns)
-        news = {row[0]: row for row in rows if self._shown.get(row[0]) != row[: columns.index("UPDATED")]}
-        for name, row in news.items():
-            self._shown[name] = row[: columns.index("UPDATED")]
-            self._print_row(row)
-        for name in self._shown.keys() - {row[0] for row in rows}:
-            del self._shown[name]
-            print(f"  {name} is gone")
-
-    @staticmethod
-    def _print_row(cells: list[str]) -> None:
-        print("  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip())
+        self._news.print(self._stage.table("datasets", NAMESPACE))
