@@ -170,7 +170,9 @@ def test_a_web_server_sees_the_name_and_password_or_the_token_on_every_request(
     assert problem(web.url).reason is Reason.PERMISSION_DENIED
     assert problem(web.url, Login.bearer("wrong")).reason is Reason.PERMISSION_DENIED
     web.shown.clear()
-    assert count(web.url, credentials=credentials_of(web.url, values))[0].samples == 100_000
+    login = credentials_of(web.url, values)
+    assert isinstance(login, Login)
+    assert count(web.url, credentials=login)[0].samples == 100_000
     assert len(web.shown) >= 2
     assert set(web.shown) == {authorization}
 
@@ -181,6 +183,14 @@ def test_a_server_that_redirects_to_another_one_does_not_pass_the_password_on(we
         assert count(first.url, credentials=Login.bearer("a-secret"))[0].samples == 2
         assert set(first.shown) == {"Bearer a-secret"}
     assert set(web.shown) == {None}
+
+
+@pytest.mark.parametrize("url", ["s3://b/k", "https://h/x"])
+def test_credentials_for_another_kind_of_url_are_a_problem_that_shows_none_of_them(url: str) -> None:
+    found = credentials_of(url, {"accessKeyID": "hidden", "username": "hidden"})
+    assert isinstance(found, Problem)
+    assert found.reason is Reason.CREDENTIALS_INVALID
+    assert "hidden" not in found.message
 
 
 def test_credentials_show_no_value() -> None:

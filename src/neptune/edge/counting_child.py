@@ -47,6 +47,9 @@ def main() -> None:
 
 def _serve(target: Target, credentials: Mapping[str, str] | None) -> None:
     keys = credentials_of(target.path, credentials) if credentials else None
+    if isinstance(keys, Problem):
+        _say("problem", (keys.reason, keys.message))
+        return
     count = FileCount(
         target, partial(RemoteSource.open, credentials=keys) if is_remote(target.path) else FileSource.open
     )

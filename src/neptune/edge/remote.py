@@ -77,21 +77,18 @@ class Login:
         return cls(f"Bearer {token}")
 
 
-def credentials_of(url: str, values: Mapping[str, str]) -> Credentials | Login:
-    """Return what opens a url, of the values of its Secret by their keys.
-
-    Raises:
-        KeyError: they are not those of such a url.
-    """
-    if url.lower().startswith("s3://"):
-        return Credentials(
-            access_key_id=values["accessKeyID"],
-            secret_access_key=values["secretAccessKey"],
-            session_token=values.get("sessionToken", ""),
-            region=values.get("region", ""),
-            endpoint=values.get("endpoint", ""),
-        )
-    return Login.bearer(values["token"]) if "token" in values else Login.basic(values["username"], values["password"])
+def credentials_of(url: str, values: Mapping[str, str]) -> Credentials | Login | Problem:
+    """Return what opens a url, of the values of its Secret by their keys."""
+    match url.partition("://")[0].lower(), values:
+        case "s3", {"accessKeyID": key, "secretAccessKey": secret}:
+            more = (values.get(name, "") for name in ("sessionToken", "region", "endpoint"))
+            return Credentials(key, secret, *more)
+        case "http" | "https", {"token": token}:
+            return Login.bearer(token)
+        case "http" | "https", {"username": username, "password": password}:
+            return Login.basic(username, password)
+    # The cloud may know a newer url than this node for a moment.
+    return Problem(Reason.CREDENTIALS_INVALID, f"the cloud has sent no credentials for {shown(url)}; trying again")
 
 
 def is_remote(url: str) -> bool:
