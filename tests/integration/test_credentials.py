@@ -13,8 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from neptune.controllers.dataset.credentials import NEEDED, OPTIONAL, ROLE
 from neptune.protocol import codec
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
-from neptune.protocol.messages import Header
+from neptune.protocol.messages import CredentialsResult, GetCredentials, Header
 from neptune.protocol.topics import Topics, Verb
 from neptune.transport import Message, Received, Session
 from neptune.transport.mqtt import MqttSettings, MqttTransport

@@ -8,13 +8,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from neptune.protocol.codec import encode
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.messages import (
     Body,
     CloudPresence,
     ConditionReport,
+    CredentialsResult,
     EntriesResult,
     Get,
+    GetCredentials,
     GetEntries,
     GetObjects,
     GetResult,

@@ -12,8 +12,8 @@ from neptune.protocol import codec, messages
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import CloudLink, Warn
 from neptune.protocol.codec import MessageError
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.credentials import ASK_BASE_SECONDS, MAX_OUT, Asking, CredentialsAsked, CredentialsTold
+from neptune.protocol.messages import CredentialsResult, GetCredentials
 from neptune.protocol.node import Action, NodeLink
 from neptune.protocol.topics import Verb
 from tests.protocol.samples import NODE, TOPICS, an_object, everything, read, rng, to_cloud, to_node

@@ -17,17 +17,18 @@ from dataclasses import dataclass, field, replace
 from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.codec import MessageError
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.credentials import CredentialsAsked, CredentialsTold, objection
 from neptune.protocol.digest import BUCKETS
 from neptune.protocol.inventory import Inventory
 from neptune.protocol.messages import (
     Answer,
     CloudPresence,
+    CredentialsResult,
     DesiredObject,
     Entries,
     EntriesResult,
     Get,
+    GetCredentials,
     GetEntries,
     GetObjects,
     GetResult,

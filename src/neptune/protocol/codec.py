@@ -63,7 +63,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "Json": (dict,),
     "Entries": (dict,),
-    "dict[str, str]": (dict,),
     "int | None": (int, type(None)),
     "str | None": (str, type(None)),
 }
@@ -164,7 +163,7 @@ def _value(value: object, declared: str, name: str, path: str) -> object:
         raise MessageError(f"{path}{name} is not of type {declared}")
     if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
         raise MessageError(f"{path}{name} is too long or holds a NUL")
-    if isinstance(value, dict) and declared != "Json" and not all(isinstance(item, str) for item in value.values()):
+    if isinstance(value, dict) and declared == "Entries" and not all(isinstance(item, str) for item in value.values()):
         raise MessageError(f"{path}{name} has an entry that is not of type str")
     if isinstance(value, (str, dict)):
         _check_json(value, f"{path}{name}")

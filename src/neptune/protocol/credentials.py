@@ -16,7 +16,7 @@ from random import Random
 
 from neptune.protocol import messages
 from neptune.protocol.backoff import Backoff
-from neptune.protocol.credential_messages import GetCredentials
+from neptune.protocol.messages import GetCredentials
 
 #: How long to wait for an answer before asking again (seconds), and how far that backs off.
 ASK_BASE_SECONDS, ASK_MAX_SECONDS = 5.0, 60.0

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from neptune.protocol.credential_messages import CredentialBody
-
 Json = dict[str, Any]
 #: Texts by name, such as digests of objects by uid.
 Entries = dict[str, str]
@@ -241,6 +239,25 @@ class StatusResult:
     verdicts: tuple[Verdict, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GetCredentials:
+    """A node needs the credentials of this object. `encrypted`: all its connections to the broker are over TLS."""
+
+    TYPE: ClassVar[str] = "credentials.get"
+    uid: str
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsResult:
+    """The answer to `GetCredentials`: values by the keys of a Secret; none where the header's `code` is not 200."""
+
+    TYPE: ClassVar[str] = "credentials.result"
+    uid: str
+    values: Entries = field(default_factory=dict, repr=False)
+
+
 Question = Get | GetEntries | GetObjects
 Answer = GetResult | EntriesResult | ObjectsResult
-Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult | CredentialBody
+Credential = GetCredentials | CredentialsResult
+Body = Presence | CloudPresence | Question | Answer | Updated | StatusUpdate | StatusResult | Credential

@@ -19,15 +19,16 @@ from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
 from neptune.protocol.backoff import Backoff
 from neptune.protocol.codec import MessageError
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
 from neptune.protocol.credentials import Asking, CredentialsTold
 from neptune.protocol.desired import Change, DesiredState
 from neptune.protocol.messages import (
     Answer,
     Body,
     CloudPresence,
+    CredentialsResult,
     EntriesResult,
     Get,
+    GetCredentials,
     GetResult,
     Header,
     ObjectsResult,

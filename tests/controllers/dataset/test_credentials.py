@@ -8,8 +8,7 @@ import structlog
 from neptune.api import Dataset, DatasetSpec, ObjectMeta
 from neptune.api.core import Event, Secret
 from neptune.controllers.dataset.credentials import MAX_VALUE_LENGTH, Unusable, chosen
-from neptune.protocol.credential_messages import CredentialsResult, GetCredentials
-from neptune.protocol.messages import Header
+from neptune.protocol.messages import CredentialsResult, GetCredentials, Header
 from neptune.protocol.topics import Verb
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, controller
