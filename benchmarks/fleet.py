@@ -169,6 +169,7 @@ class State:
     """
 
     nodes: int
+    connected: int
     synced: int
     epoch: int
     records: int
@@ -181,6 +182,7 @@ def state(nodes: list[Node]) -> State:
     epoch = max(node.link.cloud_epoch for node in nodes)
     return State(
         len(nodes),
+        sum(node.link.connection is not None for node in nodes),
         sum(node.link.live and node.link.desired.epoch == epoch for node in nodes),
         epoch,
         sum(len(node.link.desired.records) for node in nodes),

@@ -27,8 +27,9 @@ from tests.integration.world import World
 from tests.support.proxy import Proxy
 
 NODES = ("edge0", "edge1")
-#: How long after the last fault everything may take to agree (seconds): a question is repeated within a minute.
-PATIENCE = 150.0
+#: How long after the last fault everything may take to agree (seconds): after many faults a program connects anew
+#: within two minutes (`RetryPolicy`), and a question is repeated within a minute.
+PATIENCE = 240.0
 #: How long a fault lasts at most (seconds).
 FAULT_SECONDS = 2.0
 FILES = 12

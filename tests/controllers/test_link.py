@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pytest
 import structlog
 
-from neptune.controllers.link import Link
+from neptune.controllers.link import TURNS, Link
 from neptune.protocol import codec, messages
 from neptune.protocol.cloud import CloudLink, Reported
 from neptune.protocol.messages import Answer, CloudPresence, DesiredObject, GetResult, ObjectsResult, Verdict
@@ -148,6 +148,26 @@ async def test_a_thousand_messages_that_are_here_leave_others_their_turn() -> No
         await eventually(lambda: len(it.reports) == 1000)
         working.cancel()
         assert turns > 500
+
+
+async def test_of_a_nodes_questions_that_wait_for_a_turn_only_the_newest_is_answered() -> None:
+    """Else a cloud that is behind answers old questions, whose nodes have asked anew, and never catches up."""
+    broker = BrokerCore()
+    gate = Gate(transport(broker, "cloud"))
+    gate.held = {f"slow{number}" for number in range(TURNS)}
+    async with cloud(gate, A) as it, AsyncExitStack() as stack:
+        for name in sorted(gate.held):
+            await (await stack.enter_async_context(Voice(broker, name))).get("first")
+        await eventually(lambda: sum("slow" in message.topic for message in gate.published) == TURNS)
+        node = await stack.enter_async_context(Voice(broker, "edge0"))
+        await node.get("old")
+        await node.get("new")
+        await node.birth()
+        await eventually(lambda: it.link.state("edge0") is NodeState.ONLINE)
+        gate.held = set()
+        gate.open_again.set()
+        await eventually(lambda: node.heard(ObjectsResult))
+        assert [header.event_id for header, body in node.messages if isinstance(body, ObjectsResult)] == ["new"]
 
 
 async def test_presence_is_told_once_a_change_and_a_node_that_left_counts_as_away_after_thirty_seconds() -> None:

@@ -1,7 +1,8 @@
 """The cloud's end of the link, alive: carries events to `protocol.cloud.CloudLink` and its actions to the transport.
 
 Invariant: what waits for a node is bounded by that node's objects, and what is sent is read at the moment of sending:
-one slow broker neither grows memory nor sends yesterday's state. Nodes do not wait for each other.
+one slow broker neither grows memory nor sends yesterday's state. A node waits for a turn and not for another node, and
+of its questions only the newest is worked on: a cloud that is behind would else answer what nobody asks any more.
 Neighbours: the downstream reconciler calls `push`, the upstream one `settle`; `app` puts them together.
 """
 
@@ -19,10 +20,14 @@ from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported,
 from neptune.protocol.credentials import MAX_OUT, CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import Verdict
 from neptune.protocol.presence import NodeState
+from neptune.protocol.topics import Verb
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
 
 log = get_logger()
 
+#: Nodes that have their turn at a time: as many messages as a broker has without an acknowledgement (mosquitto's
+#: max_inflight_messages).
+TURNS = 20
 #: How long what waits may take to go out at the end (seconds).
 FINISH_SECONDS = 1.0
 #: Bounds the memory of what has been logged as denied; past it everything may be said again.
@@ -33,6 +38,7 @@ _MAX_DENIED = 1000
 class _Waiting:
     """What should go to one node next."""
 
+    question: Received | None = None
     answer: list[Publish] = field(default_factory=list)
     pushes: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -62,6 +68,7 @@ class Link:
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(TURNS)
         self._last_trouble = ""
         self._denied: set[str] = set()
 
@@ -149,8 +156,15 @@ class Link:
                 if reason != self._last_trouble:
                     log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
-            case Received():
-                self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
+            case Received(topic):
+                parsed = self.core.topics.parse(topic)
+                if parsed and parsed[1] is Verb.GET:
+                    self._for(parsed[0]).question = event
+                else:
+                    self._heed(event)
+
+    def _heed(self, event: Received) -> None:
+        self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
 
     def _announce(self) -> None:
         # Not before both hold: a node that asked too early would be told to wait, and ask again some seconds later.
@@ -185,9 +199,10 @@ class Link:
 
     async def _send(self, node: str) -> None:
         try:
-            while waiting := self._waiting.pop(node, None):
-                for publish in self._messages(node, waiting):
-                    self._note(publish.message.topic, await self._transport.publish(publish.message))
+            while node in self._waiting:
+                async with self._turns:
+                    for publish in self._messages(node):
+                        self._note(publish.message.topic, await self._transport.publish(publish.message))
         finally:
             del self._senders[node]
 
@@ -203,7 +218,10 @@ class Link:
         elif outcome in (Published.ACCEPTED, Published.NO_RECEIVER):
             self._denied.discard(topic)
 
-    def _messages(self, node: str, waiting: _Waiting) -> list[Publish]:
+    def _messages(self, node: str) -> list[Publish]:
+        if (question := self._waiting[node].question) is not None:
+            self._heed(question)
+        waiting = self._waiting.pop(node)
         now = self._timestamp()
         found = {uid: self.core.inventory.object(node, uid) for uid in sorted(waiting.pushes)}
         objects = [item for item in found.values() if item is not None]
