@@ -7,7 +7,7 @@ import structlog
 
 from neptune.api import ResourceKey
 from neptune.runtime import Cache, Client
-from neptune.runtime.ownwrites import OwnWrites, reconciling
+from neptune.runtime.ownwrites import OwnWrites, Reconciling
 from neptune.runtime.watch import Deleted, Listed, Progress, Stored
 from neptune.runtime.writer import Written
 from tests.runtime.widgets import Widget, key, widget
@@ -21,7 +21,7 @@ def written(name: str, version: int) -> Written:
 
 def test_a_write_is_held_for_its_object_and_for_the_reconcile_that_made_it() -> None:
     own = OwnWrites(lambda _written: False)
-    with reconciling(RESOURCE, key("parent")):
+    with Reconciling(RESOURCE, key("parent")):
         own.add(written("child", 5))
         own.add(written("child", 6))
     own.add(written("other", 7))

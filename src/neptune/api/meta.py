@@ -39,7 +39,8 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _whole_seconds(value: datetime) -> datetime:
-    return _in_utc(value).replace(microsecond=0)
+    moment = _in_utc(value)
+    return moment.replace(microsecond=0) if moment.microsecond else moment
 
 
 def _rfc3339(value: datetime) -> str:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from neptune.api.meta import Json
 from neptune.runtime.errors import ApiUnreachable
@@ -28,6 +31,8 @@ def parse(raw: bytes) -> Any:
     Raises:
         ApiUnreachable: it is no JSON.
     """
+    with suppress(ValueError):  # it is no JSON, or nested too deep for this parser, which is the quicker one
+        return from_json(raw, cache_strings="keys")
     try:
         try:
             return json.loads(raw)
@@ -35,6 +40,18 @@ def parse(raw: bytes) -> Any:
             return json.loads(_cut(raw))
     except ValueError as error:
         raise _nonsense(raw) from error
+
+
+def encode(item: Json) -> bytes:
+    """Return the JSON text of what `parse` returned.
+
+    Raises:
+        RecursionError: it could just be read, and cannot be written.
+    """
+    try:
+        return to_json(item)
+    except ValueError:  # nested too deep for this one
+        return json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def parse_object(raw: bytes) -> Json:

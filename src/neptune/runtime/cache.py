@@ -21,7 +21,7 @@ from neptune.runtime.client import Client
 from neptune.runtime.errors import NotWatched
 from neptune.runtime.index import IndexFunction
 from neptune.runtime.informer import Complaint, Informer
-from neptune.runtime.ownwrites import OwnWrites, reconciling
+from neptune.runtime.ownwrites import OwnWrites, Reconciling
 from neptune.runtime.query import Query, describe
 from neptune.runtime.watch import ListWatch, Transform
 from neptune.runtime.writer import Written
@@ -126,7 +126,7 @@ class Cache:
 
         Counts for this task and those that it starts; a thread needs `contextvars.copy_context().run`.
         """
-        return reconciling(cls.resource, key)
+        return Reconciling(cls.resource, key)
 
     async def caught_up(self, cls: type[Resource], key: ResourceKey, timeout_seconds: float = CATCH_UP_SECONDS) -> bool:
         """Wait until the cache holds what this client wrote to the object, or to others while `reconciling` it.

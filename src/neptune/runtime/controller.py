@@ -23,6 +23,7 @@ from neptune.errors import NeptuneError
 from neptune.runtime import slots
 from neptune.runtime.cache import Cache
 from neptune.runtime.context import Context, Outcome, Reconcile, RequeueAfter
+from neptune.runtime.deadlines import Deadlines
 from neptune.runtime.errors import ApiError, Conflict, TerminalError
 from neptune.runtime.informer import Change, Informer
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
@@ -85,6 +86,7 @@ class Controller(Generic[R]):
     _informer: Informer[R] = field(init=False)
     _series: ControllerMetrics = field(init=False)
     _in_threads: bool = field(init=False)
+    _deadlines: Deadlines = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _reported: set[ResourceKey] = field(init=False, default_factory=set)
 
@@ -93,6 +95,7 @@ class Controller(Generic[R]):
         self._series = self.metrics.of(self.name, self.workers)
         self.queue = Waiting(WorkQueue(self.rng), self.context.clock, self._series)
         self._in_threads = not _is_async(self.reconcile)
+        self._deadlines = Deadlines(self.timeout_seconds)
         cache = self.context.cache
         self._informer = informer = watch(cache, self.query)
         informer.subscribe(self._changed)
@@ -253,13 +256,12 @@ class Controller(Generic[R]):
         # What the call before wrote must be in the cache, or this one would act on a state that is no more.
         await ctx.cache.caught_up(cls, key)
         try:
-            async with asyncio.timeout(self.timeout_seconds) as deadline:
+            with self._deadlines.begin() as deadline, ctx.cache.reconciling(cls, key):
                 outcome: Any
                 slots.priority.set(self.queue.priority_of(key))
-                with ctx.cache.reconciling(cls, key):
-                    outcome = await self._outcome(ctx, key)
+                outcome = await self._outcome(ctx, key)
         except TimeoutError as error:
-            if deadline.expired():
+            if deadline.expired:
                 self._series.timeouts.inc()
                 raise TimeoutError(f"reconcile took longer than its {self.timeout_seconds} s") from error
             raise

@@ -22,6 +22,7 @@ from yarl import URL
 
 from neptune import __version__
 from neptune.runtime.access import Access, load_access
+from neptune.runtime.deadlines import Deadlines
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
 from neptune.runtime.serverwarnings import WarningLog
 from neptune.runtime.session import Cause, Observer
@@ -60,6 +61,7 @@ class ApiSession:
         self._kubeconfig = kubeconfig
         self._context = context
         self._timeout_seconds = timeout_seconds
+        self._deadlines = Deadlines(timeout_seconds)
         self._access: Access | None = None
         self._session: aiohttp.ClientSession | None = None
         self._sockets: WeakSet[socket.socket] = WeakSet()
@@ -112,7 +114,7 @@ class ApiSession:
         clock = asyncio.get_running_loop().time
         start = clock()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            with self._deadlines.begin():
                 return await self._persist(method, path, params=params, data=body, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
@@ -131,7 +133,7 @@ class ApiSession:
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            with self._deadlines.begin():
                 response = await self._answer("GET", path, params=params, timeout=timeout, headers={"Accept": accept})
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error

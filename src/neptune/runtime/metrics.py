@@ -12,10 +12,12 @@ from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from neptune.clock import Clock
+from neptune.runtime.session import Cause
+from neptune.runtime.tallies import Counters, Spreads
 
 #: `requeue` never happens here; dashboards of controller-runtime ask for it.
 Result = Literal["success", "error", "requeue", "requeue_after"]
@@ -43,28 +45,29 @@ class Metrics:
     """All series of one manager."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        one: dict[str, Any] = {"labelnames": ("controller",), "registry": self.registry}
-        two: dict[str, Any] = {"labelnames": ("name", "controller"), "registry": self.registry}
+        self.registry = registry = CollectorRegistry()
+        one, two = ("controller",), ("name", "controller")
         prefix = "controller_runtime_"
-        self.reconciles = Counter(
-            f"{prefix}reconcile", "Reconciles by result", ("controller", "result"), registry=self.registry
+        self.reconciles = Counters(registry, f"{prefix}reconcile", "Reconciles by result", ("controller", "result"))
+        self.errors = Counters(registry, f"{prefix}reconcile_errors", "Reconciles that failed", one)
+        self.terminal_errors = Counters(
+            registry, f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", one
         )
-        self.errors = Counter(f"{prefix}reconcile_errors", "Reconciles that failed", **one)
-        self.terminal_errors = Counter(
-            f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", **one
+        self.panics = Counters(
+            registry, f"{prefix}reconcile_panics", "Reconciles that failed by a fault of the program", one
         )
-        self.panics = Counter(f"{prefix}reconcile_panics", "Reconciles that failed by a fault of the program", **one)
-        self.timeouts = Counter(f"{prefix}reconcile_timeouts", "Reconciles past their deadline", **one)
-        self.seconds = Histogram(
-            f"{prefix}reconcile_time_seconds", "Length of reconciles", buckets=RECONCILE_BUCKETS, **one
+        self.timeouts = Counters(registry, f"{prefix}reconcile_timeouts", "Reconciles past their deadline", one)
+        self.seconds = Spreads(
+            registry, f"{prefix}reconcile_time_seconds", "Length of reconciles", one, RECONCILE_BUCKETS
         )
-        self.workers = Gauge(f"{prefix}max_concurrent_reconciles", "Workers of a controller", **one)
-        self.adds = Counter("workqueue_adds", "Keys added", **two)
-        self.retries = Counter("workqueue_retries", "Keys added for later", **two)
-        self.waits = Histogram("workqueue_queue_duration_seconds", "How long keys waited", buckets=QUEUE_BUCKETS, **two)
-        self.work = Histogram(
-            "workqueue_work_duration_seconds", "How long workers had keys", buckets=QUEUE_BUCKETS, **two
+        self.workers = Gauge(
+            f"{prefix}max_concurrent_reconciles", "Workers of a controller", one, registry=self.registry
+        )
+        self.adds = Counters(registry, "workqueue_adds", "Keys added", two)
+        self.retries = Counters(registry, "workqueue_retries", "Keys added for later", two)
+        self.waits = Spreads(registry, "workqueue_queue_duration_seconds", "How long keys waited", two, QUEUE_BUCKETS)
+        self.work = Spreads(
+            registry, "workqueue_work_duration_seconds", "How long workers had keys", two, QUEUE_BUCKETS
         )
         self._leads = Gauge(
             "leader_election_master_status", "1 while this replica leads", ("name",), registry=self.registry
@@ -147,32 +150,26 @@ class RequestMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
-            "rest_client_requests", "Requests, each attempt counted", ("code", "method", "host"), registry=registry
+        self._requests = Counters(
+            registry, "rest_client_requests", "Requests, each attempt counted", ("code", "method", "host")
         )
-        self._repeats = Counter(
-            "rest_client_request_retries", "Attempts after the first", ("code", "verb", "host"), registry=registry
+        self._repeats = Counters(
+            registry, "rest_client_request_retries", "Attempts after the first", ("code", "verb", "host")
         )
-        self._seconds = Histogram(
+        self._seconds = Spreads(
+            registry,
             "rest_client_request_duration_seconds",
             "Length of requests, with all attempts; streams left out",
             ("verb", "host"),
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
+            REQUEST_BUCKETS,
         )
-        breaks = Counter("neptune_watches_broken", "Watches that fell silent or broke", ("cause",), registry=registry)
-        self._breaks = {cause: breaks.labels(cause) for cause in ("silent", "cut")}
-        # `labels` costs more than counting does.
-        self._bound: dict[tuple[str, int, str], Counter] = {}
-        self._lengths: dict[tuple[str, str], Histogram] = {}
+        self._breaks = Counters(registry, "neptune_watches_broken", "Watches that fell silent or broke", ("cause",))
+        for cause in get_args(Cause):
+            self._breaks.labels(cause)
 
     def answered(self, method: str, status: int, host: str) -> None:
         """Count an attempt."""
-        key = (method, status, host)
-        series = self._bound.get(key)
-        if series is None:
-            series = self._bound[key] = self._requests.labels(_code(status), method, host)
-        series.inc()
+        self._requests.labels(_code(status), method, host).inc()
 
     def repeated(self, method: str, status: int, host: str) -> None:
         """Count a further attempt."""
@@ -180,15 +177,11 @@ class RequestMetrics:
 
     def finished(self, method: str, host: str, seconds: float) -> None:
         """Take in the length of a request."""
-        key = (method, host)
-        series = self._lengths.get(key)
-        if series is None:
-            series = self._lengths[key] = self._seconds.labels(method, host)
-        series.observe(seconds)
+        self._seconds.labels(method, host).observe(seconds)
 
-    def broke(self, cause: str) -> None:
+    def broke(self, cause: Cause) -> None:
         """Count a watch that broke."""
-        self._breaks[cause].inc()
+        self._breaks.labels(cause).inc()
 
 
 def _code(status: int) -> str:

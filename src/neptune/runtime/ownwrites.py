@@ -9,8 +9,7 @@ The same idea: java-operator-sdk's TemporaryResourceCache; kopf's wait for its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from neptune.api.meta import ResourceKey, ResourceType
@@ -24,14 +23,19 @@ Claim = tuple[ResourceType, ResourceKey]
 _under_way: ContextVar[Claim | None] = ContextVar("reconcile under way", default=None)
 
 
-@contextmanager
-def reconciling(resource: ResourceType, key: ResourceKey) -> Iterator[None]:
-    """Hold the writes of this task, and of those that it starts, under this object too."""
-    token = _under_way.set((resource, key))
-    try:
-        yield
-    finally:
-        _under_way.reset(token)
+class Reconciling:
+    """Holds the writes of this task, and of those that it starts, under this object too."""
+
+    __slots__ = ("_claim", "_token")
+
+    def __init__(self, resource: ResourceType, key: ResourceKey) -> None:
+        self._claim = (resource, key)
+
+    def __enter__(self) -> None:
+        self._token = _under_way.set(self._claim)
+
+    def __exit__(self, *_: object) -> None:
+        _under_way.reset(self._token)
 
 
 class OwnWrites:

@@ -32,7 +32,7 @@ from neptune.api.meta import Json, R, Resource, ResourceKey
 from neptune.clock import Clock
 from neptune.errors import SettingsError
 from neptune.log import get_logger
-from neptune.runtime.answers import CUT
+from neptune.runtime.answers import CUT, encode
 from neptune.runtime.client import Client
 from neptune.runtime.errors import (
     ApiError,
@@ -60,8 +60,6 @@ MIN_WATCH_SECONDS = 1.0
 INITIAL_IDLE_SECONDS = 10.0
 
 log = get_logger()
-#: One for all: `json.dumps` with arguments makes an encoder a call.
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
         key=ResourceKey(sys.intern(metadata.get("namespace", "")), metadata["name"]),
         version=metadata.get("resourceVersion", ""),
         generation=metadata.get("generation", 0),
-        raw=_encode(item).encode(),
+        raw=encode(item),
     )
 
 
