@@ -71,14 +71,15 @@ def test_a_token_file_is_read_each_time_and_counts_before_a_token(tmp_path: Path
     ],
     ids=["nobody", "token", "password"],
 )
-def test_the_header_says_who_the_user_is(tmp_path: Path, user: dict[str, str], header: str | None) -> None:
+def test_the_header_says_who_the_user_is(tmp_path: Path, user: dict[str, Any], header: str | None) -> None:
     assert entry(tmp_path, **user).authorization() == header
 
 
 def test_a_context_may_name_no_user_or_one_that_is_missing(tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "config", SERVER, token="one")
     config = json.loads(path.read_text())
-    for user in ({}, {"user": "nobody"}):
+    users: list[dict[str, str]] = [{}, {"user": "nobody"}]
+    for user in users:
         config["contexts"][0]["context"] = {"cluster": "test", **user}
         path.write_text(json.dumps(config))
         assert kubeconfig.read([path]).authorization() is None
