@@ -1,7 +1,10 @@
+"""What of a kubeconfig cannot be used, and what is loaded to read it."""
+
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,9 +49,14 @@ def test_kubeconfig_variable_may_list_several_files(tmp_path: Path, monkeypatch:
     assert load_access().url == "http://127.0.0.1:1"
 
 
-def test_loading_leaves_the_models_and_apis_of_kubernetes_alone(tmp_path: Path) -> None:
-    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
-    load_access(path)
-    assert not [
-        name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))
-    ]
+@pytest.mark.parametrize("user", [{}, {"token": "secret"}, {"exec": {"command": "true"}}], ids=str)
+def test_kubernetes_is_loaded_for_log_ins_by_plugin_alone_and_without_its_models(
+    tmp_path: Path, user: dict[str, object]
+) -> None:
+    path = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1", **user)
+    code = (
+        f"import sys; from neptune.runtime.access import load_access; load_access({str(path)!r}); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert ("kubernetes" in loaded) == ("exec" in user)
+    assert not [name for name in loaded if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))]

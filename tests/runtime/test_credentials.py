@@ -186,9 +186,7 @@ async def test_a_pod_uses_its_service_account_and_its_newest_token(
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(urlsplit(plane.url).port))
-    monkeypatch.setattr("neptune.runtime.access._SERVICE_TOKEN", token)
-    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(token))
-    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", str(authority))
+    monkeypatch.setattr("neptune.runtime.kubeconfig.SERVICE_ACCOUNT", tmp_path)
     client = Client()
     with pytest.raises(Unauthorized):
         await whoami(client)

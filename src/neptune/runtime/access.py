@@ -1,10 +1,10 @@
-"""Where the API server is and how to prove who we are: the only door to `kubernetes`.
+"""How to reach the API server and prove who we are: the only door to `kubernetes`.
 
 Invariant: what a kubeconfig, a pod's service account or an exec plugin says is taken as kubectl would take it, and what
 cannot be used is a SettingsError that names the file and the remedy.
-Neighbours: `http` calls this in a thread, and again when the credentials stop working.
-`kubernetes.config` and `Configuration` are used, nothing above them: reading kubeconfigs and cloud log-ins is the part
-that users must be able to trust, and its models and informer cost more than they give.
+Neighbours: `kubeconfig` reads the files, `http` calls this in a thread, and again when the credentials stop working.
+Log-ins by plugin (`exec`, `auth-provider`) are those of `kubernetes.config`: they are the part that users must be able
+to trust. It is loaded for them alone, and nothing above it: its models and informer cost more than they give.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
-import yaml
-
 from neptune.errors import SettingsError
+from neptune.runtime import kubeconfig as files
 from neptune.runtime.errors import ApiUnreachable
-
-_SERVICE_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,84 +46,102 @@ def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str |
     Raises:
         SettingsError: nothing was found or it cannot be used; the text names the file and the remedy.
     """
-    # Here, because a program that only prints its help need not spend 170 ms and 30 MB.
-    from kubernetes.client import Configuration  # noqa: PLC0415
-
-    configuration: Any = Configuration()
     source = str(kubeconfig or os.environ.get("KUBECONFIG", ""))
-    if not source and "KUBERNETES_SERVICE_HOST" in os.environ and _SERVICE_TOKEN.exists():
-        _load(configuration, "the service account of this pod", _in_cluster)
-    else:
-        source = str(Path(source or "~/.kube/config").expanduser())
-        if not any(Path(part).expanduser().exists() for part in source.split(os.pathsep)):
-            raise SettingsError(
-                f"there is no kubeconfig at {source}: pass its path, set KUBECONFIG, or run inside a cluster"
-            )
-        _load(configuration, f"kubeconfig {source}", lambda target: _from_file(target, source, context))
-    host = urlsplit(configuration.host).hostname or ""
-    return Access(
-        url=configuration.host.rstrip("/"),
-        tls=_tls(configuration, source),
-        server_hostname=configuration.tls_server_name,
-        proxy=None if proxy_bypass(host) else configuration.proxy,
-        authorization=lambda: _authorization(configuration),
-        anonymous=not configuration.api_key and not configuration.cert_file,
-    )
-
-
-def _in_cluster(configuration: Any) -> None:
-    from kubernetes import config  # noqa: PLC0415  # as in load_access
-
-    load: Any = config.load_incluster_config  # untyped
-    load(client_configuration=configuration)
-
-
-def _from_file(configuration: Any, source: str, context: str | None) -> None:
-    from kubernetes import config  # noqa: PLC0415  # as in load_access
-
-    load: Any = config.load_kube_config  # untyped
-    load(config_file=source, context=context, client_configuration=configuration)
-
-
-def _load(configuration: Any, name: str, load: Callable[[Any], None]) -> None:
-    from kubernetes.config import ConfigException  # noqa: PLC0415  # as in load_access
-
+    name = "the service account of this pod"
     try:
-        load(configuration)
-    # A file that is not a mapping of the expected shape ends in any of the last four.
-    except (ConfigException, yaml.YAMLError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        entry = None if source else files.service_account()
+        if entry is None:
+            source = str(Path(source or "~/.kube/config").expanduser())
+            name = f"kubeconfig {source}"
+            entry = files.read(_paths(source), context)
+        authorization: Callable[[], str | None] = entry.authorization
+        if entry.plugin:
+            entry, authorization = _logged_in(entry, source, context)
+    except (OSError, ValueError) as error:
         raise SettingsError(
             f"{name} cannot be used: {error}. Compare it with `kubectl config view`; "
             "choose a context with `kubectl config use-context NAME` or the context option"
         ) from error
+    return Access(
+        url=entry.server,
+        tls=_tls(entry, name),
+        server_hostname=entry.server_name,
+        proxy=None if proxy_bypass(urlsplit(entry.server).hostname or "") else entry.proxy,
+        authorization=lambda: _authorization(entry.server, authorization),
+        anonymous=not (entry.certificate or entry.header or entry.token_file),
+    )
 
 
-def _tls(configuration: Any, source: str) -> ssl.SSLContext | bool:
-    if not configuration.host.startswith("https"):
+def _paths(source: str) -> list[Path]:
+    paths = [Path(part).expanduser() for part in source.split(os.pathsep) if part]
+    if not any(path.exists() for path in paths):
+        raise SettingsError(
+            f"there is no kubeconfig at {source}: pass its path, set KUBECONFIG, or run inside a cluster"
+        )
+    return paths
+
+
+def _logged_in(entry: files.Entry, source: str, context: str | None) -> tuple[files.Entry, Callable[[], str | None]]:
+    """Return the entry with what its plugin gave, and what gives the header from now on."""
+    # Here, because it takes 60 ms and 9 MB, and most need no plugin.
+    from kubernetes import config  # noqa: PLC0415
+    from kubernetes.client import Configuration  # noqa: PLC0415
+
+    configuration: Any = Configuration()
+    load: Any = config.load_kube_config  # untyped
+    try:
+        load(config_file=source, context=context, client_configuration=configuration)
+    # Entries of a plugin that have not the expected shape end in any of the last three.
+    except (config.ConfigException, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+    def header() -> str | None:
+        value: str | None = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return value
+
+    certificate, key = configuration.cert_file, configuration.key_file
+    return replace(
+        entry,
+        certificate=Path(certificate).read_bytes() if certificate else None,
+        key=Path(key).read_bytes() if key else None,
+        header=configuration.api_key.get("BearerToken"),
+    ), header
+
+
+def _tls(entry: files.Entry, name: str) -> ssl.SSLContext | bool:
+    if not entry.server.startswith("https"):
         return True
     try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        if entry.authority is not None and not entry.authority.strip():
+            raise ValueError("the authority is empty")  # noqa: TRY301  # said below, with the rest
+        context = ssl.create_default_context(cadata=entry.authority.decode() if entry.authority else None)
+        if entry.certificate:
+            _load_certificate(context, entry.certificate, entry.key)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{source or 'the service account'} holds a certificate or key that cannot be read: {error}. "
+            f"{name} holds a certificate or key that cannot be read: {error}. "
             "Look at certificate-authority, client-certificate and client-key"
         ) from error
     # kubeadm's authorities lack the key identifier that Python 3.13 began to insist on; kubectl accepts them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not configuration.verify_ssl:
+    if not entry.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _authorization(configuration: Any) -> str | None:
+def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes | None) -> None:
+    # OpenSSL takes it from a file alone; this one is in memory, so that no disk ever holds the key.
+    with os.fdopen(os.memfd_create("client-certificate"), "wb", buffering=0) as file:
+        file.write(certificate + b"\n" + (key or b""))
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+
+
+def _authorization(server: str, header: Callable[[], str | None]) -> str | None:
     try:
-        header: str | None = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return header()
     except Exception as error:  # whatever a plugin raises
         raise ApiUnreachable(
-            f"the credentials for {configuration.host} cannot be refreshed: {error}; "
+            f"the credentials for {server} cannot be refreshed: {error}; "
             "check the token file or the exec plugin that the kubeconfig names"
         ) from error
-    return header

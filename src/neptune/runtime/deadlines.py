@@ -1,7 +1,7 @@
 """A deadline for each of many calls, all of one length: with one timer, since they end in the order of their begin.
 
 Invariant: as `asyncio.timeout`: a block that is past its deadline is cancelled, and ends in a TimeoutError.
-Why: a timer set and dropped for each call takes 7 µs, a sixtieth of a reconcile with its request.
+Why: a timer set and dropped for each call takes 3.7 µs, this 1.0.
 Neighbours: `http` bounds its requests with it, `controller` its reconciles. Used from one event loop.
 """
 

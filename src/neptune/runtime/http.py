@@ -39,8 +39,8 @@ MAX_LOW_IN_FLIGHT = 8
 #: client-go repeats 429 and 5xx that carry Retry-After (rest/with_retry.go), ten times; a reconcile has a deadline.
 MAX_RETRIES = 3
 MAX_RETRY_AFTER_SECONDS = 10.0
-#: `kubernetes` refreshes a token 5 minutes before it ends and re-reads a mounted one each minute, so that a header
-#: of this age is always good.
+#: `kubernetes` refreshes a plugin's token 5 minutes before it ends, and a file has a new one long before the old one
+#: ends, so that a header of this age is always good.
 AUTHORIZATION_SECONDS = 30.0
 #: Credentials are loaded anew after a 401, no more often than this: an exec plugin may ask a person.
 RELOAD_SECONDS = 10.0

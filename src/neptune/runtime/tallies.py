@@ -1,7 +1,7 @@
 """Counters and histograms that are counted often, and shown to Prometheus when it asks.
 
 Invariant: what is counted on the event loop costs it an addition. prometheus_client's own take a lock for each, and a
-histogram walks through its buckets: 12 µs a reconcile in all, a twenty-fifth of one with its request.
+histogram walks through its buckets: 3.3 µs a reconcile, where these take 0.5.
 Neighbours: `metrics` names the series. Used from one event loop; a scrape reads them there.
 """
 
