@@ -103,6 +103,8 @@ class Cloud:
                 self.reports += action.reports
                 verdicts = [Verdict(report.uid, action.epoch, report.seq, messages.OK) for report in action.reports]
                 await self._publish(self.link.settle(action.node, verdicts, self._timestamp()))
+            if isinstance(action, cloud.Asked):
+                await self._publish(self.link.answer(action, self._timestamp()))
             if isinstance(action, Publish):
                 await self._transport.publish(action.message)
 
