@@ -15,7 +15,7 @@ from uuid import UUID
 
 from benchmarks.rows import print_rows
 from neptune.protocol.actions import Publish
-from neptune.protocol.cloud import CloudLink
+from neptune.protocol.cloud import Asked, CloudLink
 from neptune.protocol.codec import decode
 from neptune.protocol.desired import DesiredState
 from neptune.protocol.digest import spec_hash
@@ -53,7 +53,9 @@ class Pair:
             assert place is not None
             births += place[1] is Verb.PRESENCE
             if place[1] in (Verb.PRESENCE, Verb.GET, Verb.STATUS_UPDATE):
-                waiting += _published(cloud.received(received, 0.0, _NOW_MS))
+                for action in cloud.received(received, 0.0, _NOW_MS):
+                    said = cloud.answer(action, _NOW_MS) if isinstance(action, Asked) else [action]
+                    waiting += _published(said)
             else:
                 waiting += _published(node.received(received, 0.0, _NOW_MS))
         assert node.desired.digests.root == self.inventory.desired(NODE).root

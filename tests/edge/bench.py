@@ -114,6 +114,8 @@ class Cloud:
             if isinstance(action, CredentialsAsked):
                 self.asked.append(action)
                 await self._publish(self._told(action))
+            if isinstance(action, cloud.Asked):
+                await self._publish(self.link.answer(action, self._timestamp()))
             if isinstance(action, Publish):
                 await self._transport.publish(action.message)
 

@@ -77,6 +77,19 @@ def test_nothing_is_written_when_nothing_changes(tmp_path: Path) -> None:
         assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
 
 
+def test_many_changes_do_not_fill_a_small_disk_with_a_log_of_them(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    with small_mount(small, kilobytes=1024), capture_logs() as logs:
+        with Store(small) as store:
+            store.load()
+            for generation in range(1, 1000):
+                store.save(Change(stored=(dataset("/a", generation=generation),)), [("u1", RESULT)])
+            taken = sum(path.stat().st_size for path in small.iterdir())
+        assert load(small).objects == {"u1": dataset("/a", generation=999)}
+    assert (logs, taken < 512 * 1024) == ([], True)
+
+
 def test_a_second_agent_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
     with Store(tmp_path), pytest.raises(SettingsError, match="in use by another agent"):
         Store(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from neptune.protocol import codec, messages
+from neptune.protocol.cloud import Action, Asked, CloudLink
 from neptune.protocol.digest import DigestTree, object_entry, spec_hash, status_entry
 from neptune.protocol.messages import Body, DesiredObject, Get, Header, ObjectsResult, StatusReport, Verdict
 from neptune.protocol.topics import Topics, Verb
@@ -72,3 +73,11 @@ def read(message: Message) -> tuple[Header, Body]:
 
 def rng() -> Random:
     return Random(1)  # noqa: S311  # a schedule, not a secret
+
+
+def hear(cloud: CloudLink, message: Received, now: float, timestamp: int) -> list[Action]:
+    """Let a cloud hear a message, and answer at once where that is a question."""
+    heard: list[Action] = []
+    for action in cloud.received(message, now, timestamp):
+        heard += cloud.answer(action, timestamp) if isinstance(action, Asked) else [action]
+    return heard

@@ -17,7 +17,7 @@ from neptune.protocol.node import NodeLink, Warn
 from neptune.protocol.topics import TO_CLOUD, TO_NODE, Verb
 from neptune.transport import Received
 from tests.protocol.mutations import BODIES, mutated
-from tests.protocol.samples import NODE, TOPICS, a_get, an_object, everything, raw, read, rng, to_cloud
+from tests.protocol.samples import NODE, TOPICS, a_get, an_object, everything, hear, raw, read, rng, to_cloud
 from tests.support.inventory import LiveInventory
 
 OBJECTS = (an_object("a"), an_object("b"))
@@ -75,7 +75,7 @@ def a_cloud() -> CloudLink:
 
 
 def answers(link: CloudLink) -> bool:
-    actions = link.received(to_cloud(Verb.GET, a_get(), event_id="honest"), 0.0, 0)
+    actions = hear(link, to_cloud(Verb.GET, a_get(), event_id="honest"), 0.0, 0)
     return any(isinstance(action, Publish) and read(action.message)[0].event_id == "honest" for action in actions)
 
 

@@ -21,7 +21,7 @@ from neptune.protocol.digest import spec_hash
 from neptune.protocol.messages import DesiredObject, StatusReport, Verdict
 from neptune.protocol.topics import TO_CLOUD, Topics
 from neptune.transport import Message, Received
-from tests.protocol.samples import a_report
+from tests.protocol.samples import a_report, hear
 from tests.support.inventory import LiveInventory
 
 TOPICS = Topics()
@@ -151,7 +151,7 @@ class World:
                 continue
             event = Received(message.topic, message.payload, retained, self._connection[receiver])
             if receiver == CLOUD:
-                self._carry_out_cloud(self.cloud.received(event, self.now, 0))
+                self._carry_out_cloud(hear(self.cloud, event, self.now, 0))
             else:
                 agent = self.agents[receiver]
                 self._carry_out(agent, agent.link.received(event, self.now, 0))

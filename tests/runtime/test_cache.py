@@ -11,7 +11,7 @@ import structlog
 from neptune.api import Dataset, DatasetSpec, ObjectMeta, PartialObjectMetadata, ResourceKey
 from neptune.api.core import Namespace
 from neptune.runtime import Cache, Change, Client, DecodeError, NotWatched
-from neptune.runtime.watch import Deleted, Listed, Stored, Unknown, snapshot
+from neptune.runtime.watch import Deleted, Listed, Snapshot, Stored, Unknown, snapshot
 from tests.runtime.widgets import Widget, eventually, item, key, widget
 
 
@@ -127,6 +127,20 @@ def test_an_index_follows_changes_and_deletions(cache: Cache) -> None:
     assert (names("red"), names("blue")) == ([], ["a"])
     with pytest.raises(NotWatched, match="no index 'shape'"):
         cache.list(Widget, index="shape", value="round")
+
+
+def test_an_object_is_decoded_once_for_all_indexes(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, decoded = Snapshot.decode, []
+
+    def count(item: Snapshot[Widget]) -> Widget:
+        decoded.append(item.key)
+        return decode(item)
+
+    monkeypatch.setattr(Snapshot, "decode", count)
+    for name in ("color", "shade"):
+        cache.index(Widget, name, lambda each: [each.spec.color])
+    cache.watch(Widget).apply(Listed([widget("a", color="red")]))
+    assert decoded == [key("a")]
 
 
 def test_an_index_function_that_fails_leaves_the_object_out_of_that_index_only(cache: Cache) -> None:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from neptune.clock import Clock
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
-from neptune.protocol.cloud import Action, CloudLink, PresenceChanged, Reported, Warn
+from neptune.protocol.cloud import Action, Asked, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.credentials import MAX_OUT, CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import Verdict
 from neptune.protocol.presence import NodeState
-from neptune.protocol.topics import Verb
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
 
 log = get_logger()
@@ -28,6 +27,9 @@ log = get_logger()
 #: Nodes that have their turn at a time: as many messages as a broker has without an acknowledgement (mosquitto's
 #: max_inflight_messages).
 TURNS = 20
+#: Messages that are taken in before everybody else has a turn on the loop: at a millisecond each nobody waits for long,
+#: and workers that have much to do do not keep the link from reading.
+MESSAGES_A_TURN = 16
 #: How long what waits may take to go out at the end (seconds).
 FINISH_SECONDS = 1.0
 #: Bounds the memory of what has been logged as denied; past it everything may be said again.
@@ -38,8 +40,9 @@ _MAX_DENIED = 1000
 class _Waiting:
     """What should go to one node next."""
 
-    question: Received | None = None
-    answer: list[Publish] = field(default_factory=list)
+    question: Asked | None = None
+    #: A refusal, or the announcement.
+    notices: list[Publish] = field(default_factory=list)
     pushes: set[str] = field(default_factory=set)
     verdicts: list[Verdict] = field(default_factory=list)
     told: list[CredentialsTold] = field(default_factory=list)
@@ -77,6 +80,7 @@ class Link:
         self.changed_at = self._clock.monotonic()
         session = Session(self.core.topics.filters_of_cloud(), lambda number: self.core.will(number, self._timestamp()))
         await self._transport.open(session)
+        handled = 0
         try:
             while True:
                 try:
@@ -86,8 +90,10 @@ class Link:
                     self._carry_out(self.core.expire(self._clock.monotonic()))
                 else:
                     self._on_event(event)
-                    # What has come waits for nobody: without this a thousand questions would be one turn of the loop.
-                    await asyncio.sleep(0)
+                    handled += 1
+                    if handled % MESSAGES_A_TURN == 0:
+                        # What has come waits for nobody: without this all of it would be one turn of the loop.
+                        await asyncio.sleep(0)
         except TransportClosed:
             pass
         finally:
@@ -156,15 +162,8 @@ class Link:
                 if reason != self._last_trouble:
                     log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason
-            case Received(topic):
-                parsed = self.core.topics.parse(topic)
-                if parsed and parsed[1] is Verb.GET:
-                    self._for(parsed[0]).question = event
-                else:
-                    self._heed(event)
-
-    def _heed(self, event: Received) -> None:
-        self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
+            case Received():
+                self._carry_out(self.core.received(event, self._clock.monotonic(), self._timestamp()))
 
     def _announce(self) -> None:
         # Not before both hold: a node that asked too early would be told to wait, and ask again some seconds later.
@@ -172,13 +171,13 @@ class Link:
             self._carry_out(self.core.announce(self._connection, self._timestamp()))
 
     def _carry_out(self, actions: list[Action]) -> None:
-        answers: dict[str, list[Publish]] = {}
+        notices: dict[str, list[Publish]] = {}
         for action in actions:
             match action:
                 case Publish(message):
                     parsed = self.core.topics.parse(message.topic)
                     # The announcement goes to everybody; it waits under the name that no node has.
-                    answers.setdefault(parsed[0] if parsed else "", []).append(action)
+                    notices.setdefault(parsed[0] if parsed else "", []).append(action)
                 case PresenceChanged(node):
                     log.info("node presence", node=node, state=self.core.presence.state(node).value)
                     self.on_presence(node)
@@ -186,11 +185,13 @@ class Link:
                     self.on_report(action)
                 case CredentialsAsked():
                     self.on_credentials(action)
+                case Asked(node):
+                    self._for(node).question = action
                 case Warn(warning, node, reason):
                     log.warning(warning, node=node, reason=reason)
-        for node, answer in answers.items():
-            # A newer answer makes an older one useless: the node asked again.
-            self._for(node).answer = answer
+        for node, said in notices.items():
+            # Newer ones make older ones useless: a node that was refused has asked again.
+            self._for(node).notices = said
 
     def _for(self, node: str) -> _Waiting:
         if node not in self._senders:
@@ -219,15 +220,14 @@ class Link:
             self._denied.discard(topic)
 
     def _messages(self, node: str) -> list[Publish]:
-        if (question := self._waiting[node].question) is not None:
-            self._heed(question)
-        waiting = self._waiting.pop(node)
-        now = self._timestamp()
+        waiting, now = self._waiting.pop(node), self._timestamp()
+        answer = [] if waiting.question is None else self.core.answer(waiting.question, now)
         found = {uid: self.core.inventory.object(node, uid) for uid in sorted(waiting.pushes)}
         objects = [item for item in found.values() if item is not None]
         deleted = [uid for uid, item in found.items() if item is None]
         return [
-            *waiting.answer,
+            *waiting.notices,
+            *answer,
             *self.core.push(node, objects, deleted, now),
             *self.core.settle(node, waiting.verdicts, now),
             *(self.core.tell(node, told, now) for told in waiting.told),

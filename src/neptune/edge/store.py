@@ -31,6 +31,8 @@ from neptune.protocol.work import is_task
 
 #: Of the tables below; another one is not read.
 SCHEMA_VERSION = 2
+#: How far the write-ahead log grows, give or take one change (pages of sqlite's default size).
+_LOG_PAGES, _PAGE_BYTES = 64, 4096
 _FILE, _LOCK, _ASIDE = "node.db", "lock", ".aside"
 _TABLES = """
 CREATE TABLE node (epoch INTEGER NOT NULL);
@@ -237,6 +239,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # NORMAL would sync at checkpoints only, and a power cut take back what the cloud was told is stored; in WAL mode
     # FULL adds the sync of each commit (https://www.sqlite.org/pragma.html#pragma_synchronous).
     connection.execute("PRAGMA synchronous = FULL")
+    # Else the log alone takes 4 MiB, and on a disk that it fills there is no room to take it back.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * _PAGE_BYTES}")
     if version == 0:
         connection.executescript(f"BEGIN; {_TABLES}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

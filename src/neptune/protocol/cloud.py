@@ -76,6 +76,15 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """This node asks: send it what `CloudLink.answer` makes of that, the sooner the better. A newer one replaces it."""
+
+    node: str
+    request: Header
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
 class Warn:
     """Log this for a person."""
 
@@ -84,7 +93,7 @@ class Warn:
     reason: str
 
 
-Action = Publish | PresenceChanged | Reported | CredentialsAsked | Warn
+Action = Publish | PresenceChanged | Reported | Asked | CredentialsAsked | Warn
 
 
 @dataclass(slots=True)
@@ -144,8 +153,7 @@ class CloudLink:
             case Verb.PRESENCE, Presence():
                 actions = self._on_presence(node, header, body, now, timestamp)
             case Verb.GET, Get() | GetEntries() | GetObjects():
-                raised = self._raised(node, header, now, timestamp)
-                return [*raised, *self._heard(node, header, now), *self._answer(node, header, body, timestamp)]
+                actions = [*self._heard(node, header, now), Asked(node, header, body)]
             case Verb.GET, GetCredentials():
                 actions = [*self._heard(node, header, now), *self._on_credentials(node, header, body)]
             case Verb.STATUS_UPDATE, StatusUpdate():
@@ -226,13 +234,15 @@ class CloudLink:
     def _heard(self, node: str, header: Header, now: float) -> list[Action]:
         return self._changed(node, self.presence.heard(node, header.node_epoch, now))
 
-    def _answer(self, node: str, request: Header, question: Question, timestamp: int) -> list[Action]:
+    def answer(self, asked: Asked, timestamp: int) -> list[Publish]:
+        """Answer a question with what holds now."""
+        node, event_id = asked.node, asked.request.event_id
         if not self.is_ready:
-            return [self._refusal(node, request.event_id, timestamp, code=messages.UNAVAILABLE, reason=NOT_READY)]
+            return [self._refusal(node, event_id, timestamp, code=messages.UNAVAILABLE, reason=NOT_READY)]
         # One number for all parts, taken before the objects are read: every later push is newer.
-        header = self._header(timestamp, event_id=request.event_id)
+        header = self._header(timestamp, event_id=event_id)
         answers: Sequence[Answer]
-        match question:
+        match question := asked.question:
             case Get():
                 answers = self._on_get(node, question)
             case GetEntries():

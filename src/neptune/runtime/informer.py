@@ -71,7 +71,8 @@ class Informer(Generic[R]):
             return
         self._indexes[name] = Index(function)
         for item in self._objects.values():
-            self._index_one(self._indexes[name], item)
+            if (obj := self.decode_or_none(item)) is not None:
+                self._index_one(self._indexes[name], item.key, obj)
 
     def apply(self, update: Update[R]) -> None:
         """Take in what the watch brought, and tell the handlers. The sink of a ListWatch."""
@@ -183,8 +184,9 @@ class Informer(Generic[R]):
             return
         self._forget(item.key)
         self._objects[item.key] = item
-        for index in self._indexes.values():
-            self._index_one(index, item)
+        if self._indexes and (obj := self.decode_or_none(item)) is not None:
+            for index in self._indexes.values():
+                self._index_one(index, item.key, obj)
         self._tell(Change(item.key, old, item, initial))
 
     def _remove(self, item: Snapshot[R]) -> None:
@@ -199,13 +201,11 @@ class Informer(Generic[R]):
         for index in self._indexes.values():
             index.remove(key)
 
-    def _index_one(self, index: Index[R], item: Snapshot[R]) -> None:
-        if (obj := self.decode_or_none(item)) is None:
-            return
+    def _index_one(self, index: Index[R], key: ResourceKey, obj: R) -> None:
         try:
-            index.put(item.key, obj)
+            index.put(key, obj)
         except Exception:  # foreign code; the object is in the cache all the same
-            log.exception("index failed, object left out of it", resource=describe(self.query.cls), key=str(item.key))
+            log.exception("index failed, object left out of it", resource=describe(self.query.cls), key=str(key))
 
     def _tell(self, change: Change[R]) -> None:
         for handler in self._handlers:
