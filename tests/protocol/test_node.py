@@ -249,6 +249,46 @@ def test_verdict_that_tells_of_a_lost_push_while_a_question_is_out_leads_to_anot
     assert asked_within_roll_call(link, 700.0), "the answer may have been made before the change"
 
 
+def times_asked(link: NodeLink, start: float, *, until: float, has_it: bool = False) -> list[float]:
+    """Return when questions came. The cloud's cache has each object; the API server, asked by a write, has none."""
+    now, seq, asked = start, 100, []
+    while (due := link.next_deadline()) is not None and due <= until:
+        now = max(now, due)
+        waiting = link.tick(now, 0)
+        while waiting:
+            seq += 1
+            sent = reports(waiting)
+            if question(waiting):
+                asked.append(now)
+                everywhere = everything(*OBJECTS, reports=(a_report("a"),) if has_it else ())
+                waiting = link.received(
+                    to_node(Verb.GET_RESULT, everywhere, event_id=question(waiting) or "", seq=seq), now, 0
+                )
+            else:
+                waiting = link.received(verdict("a", sent[0].seq, 404), now, 0) if sent else []
+    return asked
+
+
+def test_node_and_a_cloud_whose_cache_is_behind_do_not_go_round_in_circles() -> None:
+    link = a_live_link()
+    (sent,) = reports(link.report(a_report("a"), 0.0, 0))
+    link.received(verdict("a", sent.seq, 404), 0.0, 0)
+    asked = times_asked(link, 0.0, until=600.0)
+    assert asked[0] <= ROLL_CALL_SECONDS
+    assert 10 <= len(asked) <= 26, "seven waits up to a minute, then one in 30 to 60 seconds"
+
+
+def test_refusal_is_quickly_followed_by_a_question_again_once_cloud_and_node_have_agreed() -> None:
+    link = a_live_link()
+    (sent,) = reports(link.report(a_report("a"), 0.0, 0))
+    link.received(verdict("a", sent.seq, 404), 0.0, 0)
+    times_asked(link, 0.0, until=300.0)
+    assert len(times_asked(link, 300.0, until=370.0, has_it=True)) == 1
+    (sent,) = reports(link.report(a_report("a", 2), 400.0, 0))
+    link.received(verdict("a", sent.seq, 409), 400.0, 0)
+    assert asked_within_roll_call(link, 400.0)
+
+
 def test_unusable_status_is_named_and_not_sent_again() -> None:
     link = a_live_link()
     (sent,) = reports(link.report(a_report("a"), 0.0, 0))

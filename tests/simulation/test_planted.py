@@ -18,8 +18,11 @@ from neptune.controllers.dataset import upstream
 from neptune.controllers.dataset.downstream import Downstream
 from neptune.controllers.dataset.upstream import Upstream
 from neptune.controllers.reports import Report, settle
+from neptune.controllers.tasks import FederatedTasks, reconciler, setup
+from neptune.controllers.tasks.reconciler import TaskReconciler
 from neptune.edge.agent import Agent
 from neptune.edge.store import Saved
+from neptune.edge.tasks.ledger import Ledger
 from neptune.protocol import messages
 from neptune.protocol.cloud import CloudLink
 from neptune.protocol.desired import Assembly, DesiredState
@@ -38,6 +41,7 @@ from neptune.testing.simulation.profiles import (
     OWNERS,
     PARTS,
     SERVERS,
+    TASKS,
     Profile,
 )
 
@@ -167,6 +171,65 @@ def any_will_counts() -> Planted:
     )
 
 
+def the_verdict_on_work_goes_out_before_the_write() -> Planted:
+    write = TaskReconciler._write
+
+    async def early(self: TaskReconciler, ctx: Any, task: Any, view: Any, reports: Any) -> int:
+        for report in reports:
+            settle(self._link, report, messages.OK)
+        return await write(self, ctx, task, view, reports)
+
+    return patch.object(TaskReconciler, "_write", early)
+
+
+def a_report_of_work_is_removed_and_not_stored() -> Planted:
+    async def keep(_self: Agent, _results: Any) -> bool:
+        return True
+
+    return patch.object(Agent, "_keep", keep)
+
+
+def a_failed_task_changes_its_model() -> Planted:
+    def outcome(_self: FederatedTasks, task: Any) -> Any:
+        rows = task.status.participants if task.status.phase in ("Completed", "Failed") else []
+        return (
+            {task.spec.model.name: {name: text for row in rows for name, text in row.metrics.items()}} if rows else {}
+        )
+
+    return patch.object(FederatedTasks, "outcome", outcome)
+
+
+def a_model_is_written_after_its_task() -> Planted:
+    async def write(self: TaskReconciler, ctx: Any, task: Any, view: Any, _reports: Any) -> int:
+        self.kind.show(task, view, self._clock.now())
+        await ctx.client.status.patch(task)
+        await self._write_models(ctx, task)
+        return messages.OK
+
+    return patch.object(TaskReconciler, "_write", write)
+
+
+def a_report_of_an_older_generation_of_work_is_taken() -> Planted:
+    objection = reconciler.objection
+
+    def mild(placed: Any, report: Report) -> tuple[int, str]:
+        found = objection(placed, report)
+        return (messages.OK, "") if found[0] == messages.CONFLICT else found
+
+    return _both(patch.object(reconciler, "objection", mild), patch.object(setup, "objection", mild))
+
+
+def work_goes_on_after_its_end() -> Planted:
+    def late(_before: Any, _report: Any) -> tuple[int, str]:
+        return messages.OK, ""
+
+    return _both(patch.object(reconciler, "too_late", late), patch.object(setup, "too_late", late))
+
+
+def an_agent_takes_its_own_word_for_newer_than_the_last_of_a_worker() -> Planted:
+    return patch.object(Ledger, "say", Ledger._put)
+
+
 def _without_objection(code: int) -> Planted:
     objection = upstream._objection
 
@@ -209,6 +272,13 @@ class _both:  # a word of the little language above
         (a_server_that_went_back_is_not_noticed, SERVERS),
         (an_answer_speaks_for_all_buckets, MANY),
         (any_will_counts, ANY),
+        (the_verdict_on_work_goes_out_before_the_write, TASKS),
+        (a_report_of_work_is_removed_and_not_stored, TASKS),
+        (a_failed_task_changes_its_model, TASKS),
+        (a_model_is_written_after_its_task, TASKS),
+        (a_report_of_an_older_generation_of_work_is_taken, TASKS),
+        (work_goes_on_after_its_end, TASKS),
+        (an_agent_takes_its_own_word_for_newer_than_the_last_of_a_worker, TASKS),
     ],
     ids=lambda value: value.name if isinstance(value, Profile) else value.__name__,
 )

@@ -54,6 +54,8 @@ RESYNC_SECONDS = 600.0
 #: this time, and as much more as the birth says, so that a restart is not a stampede.
 ROLL_CALL_SECONDS = 1.0
 MAX_ROLL_CALL_SECONDS = 120.0
+#: How far the wait before a question backs off while the cloud goes on to refuse what its answers ask for (seconds).
+REFUSED_MAX_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,12 @@ class NodeLink:
     _turn: _Turn | None = None
     _backoff: Backoff = field(init=False)
     _pause: Backoff = field(init=False)
+    #: Waits that follow refusals: a cloud whose cache is behind refuses the very reports that its digests lack.
+    _refusals: Backoff = field(init=False)
+    _is_refused: bool = False
     _asked_since: float | None = None
-    _ask_again: bool = False
+    #: When to ask again: the answer to the question that is out may be older than the cause.
+    _again_at: float | None = None
     _warned: set[str] = field(default_factory=set)
     _events: int = 0
     _will_epoch: int = 0
@@ -121,6 +127,7 @@ class NodeLink:
         self.asking = Asking(self.rng)
         self._backoff = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
         self._pause = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
+        self._refusals = Backoff(ROLL_CALL_SECONDS, REFUSED_MAX_SECONDS, self.rng)
 
     def will(self, connection: int, timestamp: int) -> Message:
         """Return what the broker should say when that connection breaks."""
@@ -132,7 +139,7 @@ class NodeLink:
         self.connection = connection
         self.live = False
         self._asked_since = None
-        self._ask_again = False
+        self._again_at = None
         self._backoff.reset()
         self._turn = _Turn(at=now)
         birth = Publish(self._presence(online=True, connection=connection, timestamp=timestamp))
@@ -234,6 +241,7 @@ class NodeLink:
         """Start a synchronisation; one whose answer did not come is given up."""
         if self._asked_since is None:
             self._asked_since = now
+        self._is_refused = False
         sync = Sync(self.desired, self.outbox)
         actions = self._ask(sync, sync.begin(), now, timestamp)
         if now - self._asked_since >= SILENCE_SECONDS:
@@ -250,11 +258,16 @@ class NodeLink:
         return [self._publish(Verb.GET, question, timestamp, event_id)]
 
     def _ask_soon(self, now: float, spread_seconds: float = ROLL_CALL_SECONDS) -> None:
-        """Ask some time soon. A question that is out gets a successor: its answer may be older than the cause."""
+        """Ask some time soon."""
+        if self._turn is None or self._turn.sync is not None or self._turn.at > now + spread_seconds:
+            self._ask_at(now + self.rng.uniform(0, spread_seconds))
+
+    def _ask_at(self, at: float) -> None:
+        """Ask then, or sooner if that is planned. A question that is out gets a successor."""
         if self._turn is not None and self._turn.sync is not None:
-            self._ask_again = True
-        elif self._turn is None or self._turn.at > now + spread_seconds:
-            self._turn = _Turn(at=now + self.rng.uniform(0, spread_seconds))
+            self._again_at = at if self._again_at is None else min(at, self._again_at)
+        elif self._turn is None or self._turn.at > at:
+            self._turn = _Turn(at)
 
     def _on_cloud(self, body: CloudPresence, retained: bool, now: float, timestamp: int) -> list[Action]:
         # A birth that the broker replays is older than our subscription, and so than our question: it tells nothing.
@@ -312,14 +325,16 @@ class NodeLink:
             self.asking.hurry()
         if sync.is_in_step:
             self._pause.reset()
+            if not sync.has_sent:
+                self._refusals.reset()
             pause = RESYNC_SECONDS * self.rng.uniform(0.9, 1.1)
         else:
             # Something changed meanwhile, or much is to be forgotten and wants a second answer.
             pause = self._pause.next()
         self._turn = _Turn(at=now + pause)
-        if self._ask_again:
-            self._ask_again = False
-            self._ask_soon(now)
+        if self._again_at is not None:
+            self._ask_at(max(now, self._again_at))
+            self._again_at = None
         actions: list[Action] = []
         if held := self.desired.held:
             reason = f"{held} of {len(self.desired.records)} objects are gone in the cloud; asking a second time first"
@@ -345,11 +360,16 @@ class NodeLink:
             if verdict.epoch != self.epoch or not self.outbox.settle(verdict) or verdict.code == messages.OK:
                 continue
             if verdict.code in (messages.FORBIDDEN, messages.NOT_FOUND, messages.CONFLICT):
-                # The object is not ours, or not what we think it is: a push was lost, so ask for the whole.
-                self._ask_soon(now)
+                self._ask_after_refusal(now)
             else:
                 actions += self._warn_once("status refused", f"{verdict.uid}: {verdict.reason} ({verdict.code})")
         return [*actions, *self.tick(now, timestamp)]
+
+    def _ask_after_refusal(self, now: float) -> None:
+        """The object is not ours, or not what we think it is: a push was lost, so ask for the whole."""
+        if not self._is_refused:
+            self._is_refused = True
+            self._ask_at(now + self._refusals.next())
 
     def _presence(self, *, online: bool, connection: int, timestamp: int) -> Message:
         will_epoch = self._will_epoch if self._will_epoch != self.epoch else 0

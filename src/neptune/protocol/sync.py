@@ -45,6 +45,8 @@ class Sync:
     desired: DesiredState
     outbox: Outbox
     question: Question | None = field(init=False, default=None)
+    #: The API server lacked statuses, by what the cloud said, and they are sent again.
+    has_sent: bool = field(init=False, default=False)
     #: The objects were brought in step already: what differs now has changed meanwhile, or is held.
     _is_second: bool = field(init=False, default=False)
     #: What the cloud said that its root is.
@@ -141,6 +143,7 @@ class Sync:
             is_current = report and item and report.observed_generation == item.generation
             if is_current and theirs.get(uid) != entry and uid not in self.outbox:
                 self.outbox.send(uid)
+                self.has_sent = True
 
     def _ask_for_objects(self) -> None:
         group, self._lacking = self._lacking[:MAX_ASKED], self._lacking[MAX_ASKED:]

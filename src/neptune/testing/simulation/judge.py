@@ -21,7 +21,9 @@ from neptune.protocol.codec import MessageError
 from neptune.protocol.desired import Change
 from neptune.protocol.messages import StatusResult, StatusUpdate
 from neptune.protocol.topics import Topics
+from neptune.testing.simulation.judge_tasks import TaskJudge
 from neptune.testing.simulation.loop import Process
+from neptune.testing.simulation.workers import Workers
 from neptune.testing.simulation.world import Node, World
 from neptune.transport.broker_types import Publication
 
@@ -35,14 +37,16 @@ _GRACE_SECONDS = 150.0
 #: A client that sends more than this within `_BURST_SECONDS` goes round in circles with somebody.
 _BURST, _BURST_SECONDS = 300, 10.0
 
-Fact = tuple[str, int | None, int | None]
+#: Of a dataset: uid, generation and number; of a task: uid, generation, node and id of the report.
+Fact = tuple[object, ...]
 
 
 class Judge:
     """Watches a world from its beginning."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, workers: Workers) -> None:
         self._world = world
+        self.tasks = TaskJudge(world, workers, self._fail, _GRACE_SECONDS)
         self._topics = Topics()
         #: By uid: the node that should have the object, and since when; since ever for what nobody touched.
         self._owners: dict[str, tuple[str, float]] = {}
@@ -64,6 +68,7 @@ class Judge:
     def look(self, *, since_ever: bool = False) -> None:
         """Take note of who owns what, after it changed."""
         now = float("-inf") if since_ever else self._world.loop.time()
+        self.tasks.look(_homes(self.objects()), now)
         before = self._owners
         self._owners = {}
         for item in self.objects():
@@ -74,6 +79,7 @@ class Judge:
     def restored(self) -> None:
         """An earlier state is back: what changed since then counts as new, and statuses may go back."""
         self.look()
+        self.tasks.restored()
         self.may_go_back()
         self._observed = {item["metadata"]["uid"]: _fact(item) for item in self.objects()}
 
@@ -84,8 +90,12 @@ class Judge:
     def differences(self) -> list[str]:
         """Return what does not agree, in a sentence each."""
         objects = self.objects()
-        found = [text for node in self._world.nodes for text in _disk_differences(node, objects)]
-        return found + [text for item in objects for text in self._status_differences(item)]
+        homes = _homes(objects)
+        found = []
+        for node in self._world.nodes:
+            found += _disk_differences(node, {**_wanted(node, objects), **self.tasks.wanted(node, homes)})
+        found += [text for item in objects for text in self._status_differences(item)]
+        return [*found, *self.tasks.differences(homes)]
 
     def _status_differences(self, item: Any) -> list[str]:
         meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
@@ -139,6 +149,15 @@ class Judge:
             self._fail(f"{node.name} forgets {uid}, which it should have")
 
     def _on_status(self, item: Any) -> None:
+        match item["kind"]:
+            case "Dataset":
+                self._on_dataset(item)
+            case "FederatedTask":
+                self._written |= self.tasks.on_task(item)
+            case "Model":
+                self.tasks.on_model(item)
+
+    def _on_dataset(self, item: Any) -> None:
         meta, status = item["metadata"], item.get("status", {})
         uid, observed, number = meta["uid"], status.get("observedGeneration"), status.get("numberOfSamples")
         self._world.trace.say(
@@ -167,7 +186,9 @@ class Judge:
         match body:
             case StatusUpdate():
                 for each in body.reports:
-                    fact = (each.uid, each.observed_generation, each.number_of_samples)
+                    fact: Fact = (each.uid, each.observed_generation, each.number_of_samples)
+                    if each.work is not None:
+                        fact = (each.uid, each.observed_generation, parsed[0], each.work.id)
                     self._reported[parsed[0], header.node_epoch, each.seq, each.uid] = fact
             case StatusResult():
                 for verdict in body.verdicts:
@@ -183,6 +204,11 @@ class Judge:
         sent.append(now)
 
 
+def _homes(objects: list[Any]) -> dict[str, str]:
+    """Return the node of each dataset by name."""
+    return {item["metadata"]["name"]: item["spec"].get("nodeName", "") for item in objects}
+
+
 def _told(body: messages.Body) -> str:
     match body:
         case messages.ObjectsResult():
@@ -191,7 +217,11 @@ def _told(body: messages.Body) -> str:
         case messages.Updated():
             return f"{body.TYPE} {[(item.name, item.generation) for item in body.objects]} without {list(body.deleted)}"
         case messages.StatusUpdate():
-            return f"{body.TYPE} {[(r.uid, r.seq, r.observed_generation, r.number_of_samples) for r in body.reports]}"
+            found = [
+                (r.uid, r.seq, r.observed_generation, r.work.state if r.work else r.number_of_samples)
+                for r in body.reports
+            ]
+            return f"{body.TYPE} {found}"
         case messages.StatusResult():
             return f"{body.TYPE} {[(verdict.uid, verdict.seq, verdict.code) for verdict in body.verdicts]}"
         case messages.Presence() | messages.CloudPresence():
@@ -204,12 +234,15 @@ def _fact(item: Any) -> Fact:
     return item["metadata"]["uid"], status.get("observedGeneration"), status.get("numberOfSamples")
 
 
-def _disk_differences(node: Node, objects: list[Any]) -> list[str]:
-    wanted = {
+def _wanted(node: Node, objects: list[Any]) -> dict[str, tuple[str, int, Any]]:
+    return {
         item["metadata"]["uid"]: (item["metadata"]["name"], item["metadata"]["generation"], item["spec"])
         for item in objects
         if item["spec"].get("nodeName") == node.name
     }
+
+
+def _disk_differences(node: Node, wanted: dict[str, tuple[str, int, Any]]) -> list[str]:
     found = _stored(node.disk)
     return [
         f"the disk of {node.name} has {found.get(uid)} as {uid}, not {wanted.get(uid)}"

@@ -28,6 +28,8 @@ class Profile:
     large: float = 0.08
     #: The chance that a node has so many objects that it compares digests of them with the cloud.
     many: float = 0.04
+    #: The chance that there are tasks, models and workers.
+    tasks: float = 0.1
     #: The chance that clouds compete for a lease; else a second one is only told from the first by its epoch.
     elected: float = 0.5
 
@@ -53,8 +55,17 @@ PARTS = Profile("parts", frozenset({"change_weather", "cut", "restart_broker"}),
 MANY = Profile(
     "many", frozenset({"create_many", "delete_many", "change_weather", "partition", "cut", "kill_node"}), many=1.0
 )
+#: Tasks come, go and are edited while their workers report and programs die.
+TASKS = Profile(
+    "tasks",
+    frozenset(
+        {"create_task", "edit_task", "recreate_task", "kill_node", "kill_cloud", "doom", "change_weather", "forge"}
+    ),
+    lossy=0.2,
+    tasks=1.0,
+)
 
-PROFILES = {each.name: each for each in (ANY, DISORDER, OWNERS, LINKS, CLOUDS, CRASHES, SERVERS, PARTS, MANY)}
+PROFILES = {each.name: each for each in (ANY, DISORDER, OWNERS, LINKS, CLOUDS, CRASHES, SERVERS, PARTS, MANY, TASKS)}
 
 
 def drawn_profile(seed: int) -> Profile:

@@ -8,43 +8,37 @@ Neighbours: `world` is what it happens to, `judge` hears of what users do.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from neptune.protocol import codec, messages
-from neptune.protocol.cloud import SNAPSHOT_OBJECTS
-from neptune.protocol.messages import Header, StatusReport, StatusUpdate
+from neptune.protocol.messages import Header, StatusReport, StatusUpdate, WorkReport
 from neptune.protocol.topics import Topics, Verb
-from neptune.runtime.errors import ApiError
 from neptune.testing.simulation.judge import FORGED, Judge
+from neptune.testing.simulation.judge_tasks import FORGED_REPORT
 from neptune.testing.simulation.network import Weather
 from neptune.testing.simulation.profiles import Profile
 from neptune.testing.simulation.server import Trouble
+from neptune.testing.simulation.task_users import TaskUsers
+from neptune.testing.simulation.users import LINES, PATHS, Users
 from neptune.testing.simulation.world import Machine, Node, World
 from neptune.transport.broker_types import Action, Publication
 
-NAMES = tuple(f"d{number}" for number in range(7))
-#: So many that a node with most of them is asked for the digests of its buckets, and a part of them is a mass.
-MANY = tuple(f"m{number}" for number in range(2 * SNAPSHOT_OBJECTS))
-PATHS = tuple(f"/data/{number}.txt" for number in range(4))
-_COLLECTION = "/apis/neptune.io/v1alpha1/namespaces/default/datasets"
-_MERGE = "application/merge-patch+json"
-#: So long that a few objects fill a message, and an answer has several parts.
-_LONG = "/data/" + "x" * 4000
 #: How long a fault lasts at most (seconds).
 _FAULT_SECONDS = 40.0
 #: How much more often than others happens what a profile names.
 _OFTEN = 5
-_LINES = (b"", b"one\n", b"one\n\ntwo\r\n", b"a\nb\nc", b"1\n2\n3\n4\n5\n6\n7\n8\n9\n")
 
 
 class Schedule:
-    """A schedule on a world. `lossy` allows what only the next synchronisation heals."""
+    """A schedule on a world. `lossy` allows what only the next synchronisation heals.
 
-    def __init__(self, world: World, judge: Judge, profile: Profile, *, lossy: bool) -> None:
+    With `has_tasks` there are users of tasks, and workers find something to do.
+    """
+
+    def __init__(self, world: World, judge: Judge, profile: Profile, *, lossy: bool, has_tasks: bool) -> None:
         self._world = world
         self._judge = judge
         self._rng = world.fork()
@@ -52,18 +46,10 @@ class Schedule:
         self._lossy = lossy
         self._topics = Topics()
         self._is_over = self._has_backup = False
-        #: What users work with.
-        self._names = NAMES
-        self._last_edited = NAMES[0]
-        self._last_written = (world.nodes[0], PATHS[0])
+        self._users = Users(world, judge, self._rng)
         self._twins: list[Machine] = []
-        users: dict[str, tuple[int, Callable[[], None]]] = {
-            "create": (8, self._create), "edit": (4, self._edit), "edit_again": (4, self._edit_again),
-            "move": (4, self._move), "delete": (3, self._delete), "recreate": (3, self._recreate),
-            "write_file": (8, self._write_file), "write_again": (6, self._write_again),
-            "delete_file": (2, self._delete_file), "create_many": (1, self._create_many),
-            "delete_many": (1, self._delete_many),
-        }  # fmt: skip
+        self._task_users = TaskUsers(world, self._rng) if has_tasks else None
+        users = self._users.actions | (self._task_users.actions if self._task_users else {})
         faults: dict[str, tuple[int, Callable[[], None]]] = {
             "kill_node": (4, self._kill_node), "doom": (2, self._doom), "kill_cloud": (3, self._kill_cloud),
             "stop": (2, self._stop), "depose": (1, self._depose), "cut": (4, self._cut),
@@ -87,16 +73,18 @@ class Schedule:
 
     def begin(self) -> None:
         """Set the scene: files, datasets, programs."""
+        self._world.host.install()
         for node in self._world.nodes:
             for path in PATHS[:-1]:
-                node.files.write(path, self._rng.choice(_LINES))
+                node.files.write(path, self._rng.choice(LINES))
         for _ in range(self._rng.randint(1, 5)):
-            self._create()
+            self._users.create()
         if self._rng.random() < self._profile.large:
-            self._create_large()
+            self._users.create_large()
         if self._rng.random() < self._profile.many:
-            self._names = MANY
-            self._create_many()
+            self._users.have_many()
+        if self._task_users is not None:
+            self._task_users.begin()
         self._judge.look(since_ever=True)
         self._leftovers()
         if self._rng.random() < 0.5:
@@ -133,80 +121,6 @@ class Schedule:
                 machine.process.dies_at = None
                 machine.process.resume()
             world.start(machine)
-
-    # What users do
-
-    def _create(self, name: str = "", node: str = "", url: str = "") -> None:
-        name = name or self._rng.choice(self._names)
-        spec = {"url": url or self._rng.choice(PATHS), "format": "txt", "nodeName": node or self._a_node_name()}
-        body = {
-            "apiVersion": "neptune.io/v1alpha1", "kind": "Dataset",
-            "metadata": {"name": name, "namespace": "default"}, "spec": spec,
-        }  # fmt: skip
-        self._user("POST", "", body)
-
-    def _create_many(self) -> None:
-        node = self._a_node().name
-        for name in self._names:
-            self._create(name, node)
-
-    def _create_large(self) -> None:
-        for number in range(codec.BATCH_BYTES // len(_LONG) + 2):
-            self._create(f"large{number}", self._world.nodes[0].name, _LONG)
-
-    def _edit(self) -> None:
-        there = [item["metadata"]["name"] for item in self._judge.objects()]
-        self._last_edited = self._rng.choice(there or self._names)
-        self._edit_again()
-
-    def _edit_again(self) -> None:
-        change = self._rng.choice(({"url": self._rng.choice(PATHS)}, {"format": "txt"}, {"format": "parquet"}))
-        self._user("PATCH", self._last_edited, {"spec": change})
-
-    def _move(self) -> None:
-        self._user("PATCH", self._rng.choice(self._names), {"spec": {"nodeName": self._a_node_name()}})
-
-    def _delete(self) -> None:
-        self._user("DELETE", self._rng.choice(self._names))
-
-    def _delete_many(self) -> None:
-        for name in self._rng.sample(self._names, k=len(self._names) * 2 // 3):
-            self._user("DELETE", name)
-
-    def _recreate(self) -> None:
-        name = self._rng.choice(self._names)
-        self._user("DELETE", name)
-        self._create(name)
-
-    def _user(self, method: str, name: str, body: object = None) -> None:
-        path = f"{_COLLECTION}/{name}" if name else _COLLECTION
-        try:
-            self._world.host.ask(method, path, body, _MERGE if method == "PATCH" else "application/json")
-        except ApiError as error:
-            self._world.trace.say("user", method, path=path, error=error.reason)
-        else:
-            self._world.trace.say("user", method, name=name, body=json.dumps(body)[:300])
-
-    def _write_file(self) -> None:
-        self._last_written = self._a_node(), self._rng.choice(PATHS)
-        self._write_again()
-
-    def _write_again(self) -> None:
-        (node, path), lines = self._last_written, self._rng.choice(_LINES)
-        how = self._rng.choice(("append", "replace", "truncate"))
-        self._world.trace.say(node.name, how, path=path, lines=lines)
-        match how:
-            case "append":
-                node.files.change(path, (node.files.read(path) or b"") + lines)
-            case "replace":
-                node.files.write(path, lines)
-            case _:
-                node.files.change(path, (node.files.read(path) or b"")[:2])
-
-    def _delete_file(self) -> None:
-        node, path = self._a_node(), self._rng.choice(PATHS)
-        self._world.trace.say(node.name, "delete", path=path)
-        node.files.delete(path)
 
     # What goes wrong with programs
 
@@ -353,11 +267,16 @@ class Schedule:
     # What others say on the broker
 
     def _forge(self) -> None:
-        """Let a node report for an object of the other one."""
+        """Let a node report for an object of the other one, and for tasks that it takes no part in."""
         victim, liar = self._rng.sample(self._world.nodes, 2)
         owned = [item for item in self._judge.objects() if item["spec"].get("nodeName") == victim.name]
         reports = tuple(
             StatusReport(item["metadata"]["uid"], 1, item["metadata"]["generation"], FORGED, None, ()) for item in owned
+        )
+        work = WorkReport(FORGED_REPORT, "Completed", "2030-01-01T00:00:00Z")
+        reports += tuple(
+            StatusReport(item["metadata"]["uid"], 1, item["metadata"]["generation"], None, None, (), None, work)
+            for item in self._judge.tasks.strange_to(liar)
         )
         header = Header("forged", 0, node_epoch=2**50)
         topic = self._topics.node(liar.name, Verb.STATUS_UPDATE)
@@ -384,10 +303,6 @@ class Schedule:
 
     def _a_machine(self) -> Machine:
         return self._rng.choice([self._world.cloud, self._world.cloud, *self._world.nodes])
-
-    def _a_node_name(self) -> str:
-        names = [node.name for node in self._world.nodes]
-        return self._rng.choice([*names * 5, "", "ghost"])
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._world.later(self._rng.uniform(0, seconds), action)

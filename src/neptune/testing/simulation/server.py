@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from neptune.api import Dataset
+from neptune.api import Dataset, FederatedTask, Model
 from neptune.api.crd import crd_for
 from neptune.embedded.apiserver import ApiServer, Request, Response, Watch
 from neptune.embedded.apiserver.store import Snapshot
@@ -70,7 +70,11 @@ class Host:
         self._clock = clock
         self._rng = rng
         self._streams: dict[_Stream, None] = {}
-        self.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd_for(Dataset))
+
+    def install(self) -> None:
+        """Let there be our kinds."""
+        for cls in (Dataset, Model, FederatedTask):
+            self.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd_for(cls))
 
     def ask(self, method: str, path: str, body: Any = None, content_type: str = _JSON) -> Any:
         """Ask as an administrator whom no trouble meets.

@@ -17,6 +17,7 @@ from neptune.testing.simulation.judge import Judge
 from neptune.testing.simulation.loop import START_SECONDS
 from neptune.testing.simulation.profiles import Profile, drawn_profile
 from neptune.testing.simulation.schedule import Schedule
+from neptune.testing.simulation.workers import Workers
 from neptune.testing.simulation.world import World
 from neptune.transport.broker_types import Limits, Overflow
 
@@ -67,13 +68,15 @@ async def _simulate(seed: int, profile: Profile, folder: Path) -> Outcome:
     overflow = rng.choice((Overflow.NEWEST, Overflow.OLDEST))
     is_elected = rng.random() < profile.elected
     world = World(seed, folder, is_elected=is_elected, limits=limits, overflow=overflow)
-    judge = Judge(world)
-    schedule = Schedule(world, judge, profile, lossy=lossy)
+    workers = Workers(world, world.fork())
+    judge = Judge(world, workers)
+    schedule = Schedule(world, judge, profile, lossy=lossy, has_tasks=rng.random() < profile.tasks)
     world.trace.say("schedule", "begins", seed=seed, profile=profile.name, lossy=lossy, limits=limits)
     healed_at = ended_at = world.loop.time()
     with world.trace.listening():
         try:
             schedule.begin()
+            workers.start()
             await schedule.storm(ACTIONS)
             schedule.end()
             ended_at = world.loop.time()

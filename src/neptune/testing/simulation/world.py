@@ -16,7 +16,10 @@ from random import Random
 from typing import Any
 
 from neptune.controllers.app import CloudController
+from neptune.controllers.tasks import FederatedTasks
 from neptune.edge.agent import Agent, AgentSettings
+from neptune.edge.tasks.keeper import TaskKeeper
+from neptune.edge.watches import Watches
 from neptune.protocol.desired import Change
 from neptune.protocol.topics import DEFAULT_PREFIX
 from neptune.runtime import Client, LeaderElection, LeadershipLost
@@ -68,6 +71,18 @@ class WatchedAgent(Agent):
     async def _apply(self, change: Change) -> None:
         self.on_change(change)
         await super()._apply(change)
+
+    def _make_tasks(self) -> TaskKeeper:
+        keeper = super()._make_tasks()
+        keeper._watches = _Blind(lambda uid: None, lambda: None)
+        return keeper
+
+
+class _Blind(Watches):
+    """Sees no event, as on a node that has no inotify left: the poll finds what workers wrote."""
+
+    def _open(self) -> None:
+        return None
 
 
 class World:
@@ -172,12 +187,9 @@ class World:
 
     def copy(self, folder: Path) -> Path:
         """Return a copy of a disk, as it is now."""
-        copied = self.new_folder()
-        for file in sorted(folder.iterdir()):
-            # Of sqlite's files the shared memory is none that survives.
-            if not file.name.endswith("-shm"):
-                shutil.copyfile(file, copied / file.name)
-        return copied
+        # Of sqlite's files the shared memory is none that survives.
+        without = shutil.ignore_patterns("*-shm")
+        return shutil.copytree(folder, self.new_folder(), ignore=without, dirs_exist_ok=True)
 
     def _controller(self, cloud: Machine, process: Process, transport: MemoryTransport) -> CloudController:
         client = Client(session=InProcess(self.host, process))
@@ -187,6 +199,7 @@ class World:
             cloud.clock,
             topic_prefix=DEFAULT_PREFIX,
             workers=2,
+            task_kinds=(FederatedTasks(),),
             leader_election=LeaderElection("cloud-controller", namespace="default") if self.is_elected else None,
             rng=self.fork(),
         )
