@@ -85,13 +85,15 @@ async def test_the_worker_of_the_guide_does_its_work(cloud: Cloud, broker: Broke
     guide = (Path(__file__).parents[3] / "docs" / "edge.md").read_text()
     (script,) = re.findall(r"```sh\n(# worker\.sh.*?)```", guide, re.DOTALL)
     (tmp_path / "worker.sh").write_text(script)
-    (tmp_path / "words.txt").write_text("one two\nthree\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "words.txt").write_text("one two\nthree\n")
     command = TaskCommand.of(f"sh '{tmp_path}/worker.sh'", retries=0)
     async with running_agent(memory(broker, NODE), settings(tmp_path, task_command=command)):
-        await cloud.put(part(str(tmp_path / "words.txt")), model(), task())
+        await cloud.put(part(str(data / "words.txt")), model(), task())
         await eventually(lambda: work(cloud).state == "Completed")
         assert work(cloud).metrics == {"words": "3"}
-        await cloud.put(part(str(tmp_path / "missing.txt"), uid="d2"), task(uid="t2", name="other"))
+        await cloud.put(part(str(data / "missing.txt"), uid="d2"), task(uid="t2", name="other"))
         await eventually(lambda: work(cloud, "t2").message == "the dataset cannot be read")
 
 
