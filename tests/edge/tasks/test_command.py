@@ -139,6 +139,20 @@ async def test_a_task_that_goes_ends_its_command_with_all_its_children(
         await eventually(lambda: not is_alive(pid) and not folder(tmp_path).exists())
 
 
+@pytest.mark.parametrize("is_over", [True, False], ids=["it ends", "the task goes"])
+async def test_a_child_that_left_its_session_does_not_outlive_it(
+    cloud: Cloud, broker: BrokerCore, tmp_path: Path, is_over: bool
+) -> None:
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & report Running; {'exit' if is_over else 'wait'}"
+    async with running_agent(memory(broker, NODE), shell(tmp_path, script)):
+        await cloud.put(lone_task())
+        await eventually(lambda: pid_of(tmp_path) > 0)
+        pid = pid_of(tmp_path)
+        if not is_over:
+            await cloud.delete("t1")
+        await eventually(lambda: not is_alive(pid))
+
+
 async def test_a_new_order_starts_it_anew_and_its_last_words_count_for_nothing(
     cloud: Cloud, broker: BrokerCore, tmp_path: Path
 ) -> None:
