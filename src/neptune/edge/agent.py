@@ -162,7 +162,7 @@ class Agent:
                 url_seconds=self._settings.url_seconds,
                 interval_seconds=self._settings.interval_seconds,
                 clock=self._clock,
-                tell=self._on_news,
+                tell=self._on_look,
                 ask=self._ask_for_credentials,
             )
             self._tasks = self._make_tasks()
@@ -196,7 +196,12 @@ class Agent:
         settings, command = self._settings, self._settings.task_command
         root = (settings.state_dir / TASKS).resolve()
         own = TaskSettings(settings.node, root, settings.poll_seconds, settings.interval_seconds)
-        ports = Ports(self._samples_of, self._keep, lambda report: self._on_news(News(report.uid, None, report)))
+        ports = Ports(
+            self._samples_of,
+            self._monitor.standing,
+            self._keep,
+            lambda report: self._on_news(News(report.uid, None, report)),
+        )
         supervise = CommandRunner(command, os.environ).supervise if command else None
         return TaskKeeper(own, self._clock, self._link.desired.records, ports, supervise)
 
@@ -288,6 +293,10 @@ class Agent:
     def _ask_for_credentials(self, uid: str) -> None:
         self._link.asking.want(uid)
         self._poke.set()
+
+    def _on_look(self, news: News) -> None:
+        self._on_news(news)
+        self._tasks.looked(news.uid)
 
     def _on_news(self, news: News) -> None:
         older = self._news.get(news.uid)

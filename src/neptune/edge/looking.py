@@ -99,22 +99,25 @@ def look(url: object, format_: object, roots: Sequence[str], known: Content | No
     if isinstance(path, Problem):
         return Look(path, stamps=())
     name = format_name(format_)
-    if isinstance(name, Problem):
-        return Look(name, stamps=())
     if remote:
         return _look_at_object(path, name, roots, known.files if known else {})
+    # Before the format: who hands the data on asks no more than whether the roots allow it.
     real = resolve(path, roots)
     if isinstance(real, Problem):
         return Look(real)
+    if isinstance(name, Problem):
+        return Look(name, stamps=())
     return _look_at_path(path, real, name, roots, known.files if known else {})
 
 
-def _look_at_object(url: str, name: str, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:
+def _look_at_object(url: str, name: str | Problem, roots: Sequence[str], files: Mapping[str, Checkpoint]) -> Look:
     # No `..` and nothing like it: the library that asks the server refuses such names.
     if not _is_below(url, roots):
         parent = url.rpartition("/")[0]
         why = f"{shown(url)} is outside the agent's roots: start edge-agent with --root {shown(parent)}/"
         return Look(Problem(Reason.OUTSIDE_ROOTS, why), stamps=())
+    if isinstance(name, Problem):
+        return Look(name, stamps=())
     return Look(Work((Target(url, name, files.get(url)),), {}, 0), is_remote=True)
 
 

@@ -28,7 +28,7 @@ from neptune.edge.results import Result
 from neptune.edge.schedule import TELL_AFTER_SECONDS, News, Schedule, Ticket
 from neptune.edge.watches import Watches
 from neptune.protocol.credentials import MAX_OUT
-from neptune.protocol.messages import DesiredObject
+from neptune.protocol.messages import ConditionReport, DesiredObject
 
 #: Datasets with small files that are counted at a time: two keep a disk busy.
 _READERS = 2
@@ -92,6 +92,10 @@ class Monitor:
         self._watches.watch(uid, None)
         for seen in (self._covered, self._uncovered, self._remote):
             seen.pop(uid, None)
+
+    def standing(self, uid: str) -> ConditionReport | None:
+        """See `Schedule.standing`."""
+        return self._schedule.standing(uid)
 
     async def run(self) -> None:
         """Watch until cancelled."""

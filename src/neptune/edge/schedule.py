@@ -188,6 +188,16 @@ class Schedule:
         dataset.result, dataset.reported = result, report
         return News(uid, result if result != before else None, report if is_news else None)
 
+    def standing(self, uid: str) -> ConditionReport | None:
+        """Return what was found at the url that the dataset has now; None before anybody has looked there."""
+        dataset = self._datasets.get(uid)
+        if dataset is None:
+            return None
+        if (run := self._runs.get(uid)) is not None:
+            return counting(run.done, run.total)
+        result = dataset.result
+        return result.condition if result and (result.url, result.format) == _texts(dataset) else None
+
     def tell(self, now: float) -> list[News]:
         """Return what users should know of counts that take long."""
         news = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neptune.api import FederatedTask, get_condition
+from neptune.api import FederatedTask, crd_for, get_condition
 from neptune.controllers.tasks.federated import FederatedTasks
 from neptune.controllers.tasks.kind import Note, Part, View
 from neptune.protocol.messages import WorkReport
@@ -237,3 +237,16 @@ def test_many_names_are_cut_and_conditions_stay_few() -> None:
         assert all(len(item.message) < 300 for item in task.status.conditions)
     show(task, *(said(part, "Failed", message="x" * 1024) for part in parts))
     assert len(task.status.conditions) == 3
+
+
+def test_ten_workers_that_say_much_make_a_message_that_the_api_server_takes() -> None:
+    parts = [
+        said(
+            Part(f"edge{number}", ("participant",), (f"d{number}",), 1, NodeState.ONLINE), "Running", message="x" * 1024
+        )
+        for number in range(10)
+    ]
+    task = new()
+    show(task, *parts)
+    field = crd_for(FederatedTask)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    assert len(task.status.message or "") == field["properties"]["message"]["maxLength"]

@@ -85,13 +85,15 @@ async def test_the_worker_of_the_guide_does_its_work(cloud: Cloud, broker: Broke
     guide = (Path(__file__).parents[3] / "docs" / "edge.md").read_text()
     (script,) = re.findall(r"```sh\n(# worker\.sh.*?)```", guide, re.DOTALL)
     (tmp_path / "worker.sh").write_text(script)
-    (tmp_path / "words.txt").write_text("one two\nthree\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "words.txt").write_text("one two\nthree\n")
     command = TaskCommand.of(f"sh '{tmp_path}/worker.sh'", retries=0)
     async with running_agent(memory(broker, NODE), settings(tmp_path, task_command=command)):
-        await cloud.put(part(str(tmp_path / "words.txt")), model(), task())
+        await cloud.put(part(str(data / "words.txt")), model(), task())
         await eventually(lambda: work(cloud).state == "Completed")
         assert work(cloud).metrics == {"words": "3"}
-        await cloud.put(part(str(tmp_path / "missing.txt"), uid="d2"), task(uid="t2", name="other"))
+        await cloud.put(part(str(data / "missing.txt"), uid="d2"), task(uid="t2", name="other"))
         await eventually(lambda: work(cloud, "t2").message == "the dataset cannot be read")
 
 
@@ -135,6 +137,20 @@ async def test_a_task_that_goes_ends_its_command_with_all_its_children(
         assert is_alive(pid)
         await cloud.delete("t1")
         await eventually(lambda: not is_alive(pid) and not folder(tmp_path).exists())
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["it ends", "the task goes"])
+async def test_a_child_that_left_its_session_does_not_outlive_it(
+    cloud: Cloud, broker: BrokerCore, tmp_path: Path, is_over: bool
+) -> None:
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & report Running; {'exit' if is_over else 'wait'}"
+    async with running_agent(memory(broker, NODE), shell(tmp_path, script)):
+        await cloud.put(lone_task())
+        await eventually(lambda: pid_of(tmp_path) > 0)
+        pid = pid_of(tmp_path)
+        if not is_over:
+            await cloud.delete("t1")
+        await eventually(lambda: not is_alive(pid))
 
 
 async def test_a_new_order_starts_it_anew_and_its_last_words_count_for_nothing(

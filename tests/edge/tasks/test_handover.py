@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,39 @@ async def test_a_task_is_handed_out_once_all_that_it_names_is_there(cloud: Cloud
         "node": NODE, "roles": ["participant"], "part": {"index": 0, "of": 3}, "work": {"parameters": {"rounds": "5"}},
         "models": [{"name": "m", "url": "s3://models/m", "format": "npz"}],
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize("format_", ["txt", "no-such-format"])
+@pytest.mark.parametrize("url", ["{outside}", "file://{outside}", "{data}/../secret.txt", "../secret.txt", "s3://b/k"])
+async def test_a_dataset_that_the_agent_may_not_open_is_not_handed_to_a_worker(
+    cloud: Cloud, tmp_path: Path, data: Path, url: str, format_: str
+) -> None:
+    outside = tmp_path / "secret.txt"
+    outside.write_text("secret\n")
+    found = part(url.format(outside=outside, data=data.parent))
+    await cloud.put(replace(found, spec={**found.spec, "format": format_}), model(), task())
+    await eventually(lambda: "dataset part is not handed out" in work(cloud).message)
+    assert "--root" in work(cloud).message or "absolute path" in work(cloud).message
+    assert work(cloud).state == "Pending"
+    assert not folder(tmp_path).exists()
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_dataset_that_is_led_out_of_the_roots_is_taken_from_its_worker(
+    cloud: Cloud, tmp_path: Path, data: Path
+) -> None:
+    await cloud.put(part(str(data)), model(), task())
+    await eventually(lambda: said(tmp_path) != {})
+    (tmp_path / "secret.txt").write_text("secret\n")
+    data.unlink()
+    data.symlink_to(tmp_path / "secret.txt")
+    await eventually(lambda: "is not handed out" in work(cloud).message)
+    assert said(tmp_path) == {}
+    data.unlink()
+    data.write_text("1\n")
+    await eventually(lambda: "waiting for a worker" in work(cloud).message)
+    assert said(tmp_path) != {}
 
 
 @pytest.mark.usefixtures("agent")

@@ -32,6 +32,8 @@ from neptune.protocol.work import COMPLETED, FAILED, PENDING, RUNNING, TERMINAL
 
 #: Names that a message spells out; a person reads no more, and an event takes 1024 bytes.
 _NAMED = 10
+#: Characters of `status.message`; ten workers may have said more.
+_MAX_MESSAGE = 4096
 
 
 class FederatedTasks:
@@ -239,7 +241,7 @@ def _standing(task: FederatedTask, rows: list[Share]) -> tuple[str, str]:
     if pending := [row for row in rows if row.state == PENDING]:
         return TaskReason.WAITING_FOR_WORKERS, f"{pending[0].node}: {pending[0].message or 'no worker runs yet'}"
     said = [f"{row.node}: {row.message}" for row in rows if row.message and row.state != COMPLETED]
-    return TaskReason.RUNNING, "; ".join(said[:_NAMED]) or f"{task.status.completions} shares are complete"
+    return TaskReason.RUNNING, "; ".join(said[:_NAMED])[:_MAX_MESSAGE] or f"{task.status.completions} shares are complete"
 
 
 def _measured(metrics: Mapping[str, str]) -> str:

@@ -3,7 +3,8 @@
 Flow: the arguments are folder, memory limit (MiB, 0 for none), grace (seconds) and the command. Its output goes to
 `output.log`; how it ended goes to standard output, as JSON of exit code and last line.
 Guarantees: when standard input ends, because the agent wants it or is no more, the command and its children get
-SIGTERM, and after the grace SIGKILL. Should this process be killed, the kernel kills the command.
+SIGTERM, and after the grace SIGKILL, as do those that have left its session. Should this process be killed, the kernel
+kills the command.
 Neighbours: `command` starts it. It imports nothing of the agent, to stay small beside the command.
 """
 
@@ -27,7 +28,7 @@ MAX_OUTPUT_BYTES = 2**20
 _NICENESS = 10
 #: Of 1000: when memory is short, the kernel takes the command and not the agent (proc(5)).
 _OOM_SCORE = "800"
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 _LINE_BYTES = 4096
 
 
@@ -73,6 +74,8 @@ def main() -> None:
 
 def _started(argv: list[str], folder: str, memory_mb: int) -> subprocess.Popen[bytes]:
     libc = ctypes.CDLL(None)
+    # Whose parent ends becomes a child of this process, so that a daemon is found as well.
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -129,9 +132,27 @@ def _end(command: subprocess.Popen[bytes], output: Output, grace_seconds: float)
     # What is left of its group has no work any more.
     _signal(command, signal.SIGKILL)
     code = command.wait()
+    _kill_children()
     while select.select([pipe], [], [], 0)[0] and (data := os.read(pipe, 65_536)):
         output.write(data)
     return code
+
+
+def _kill_children() -> None:
+    """Kill what has left the command's group, and what that has started."""
+    while pids := _children():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN (proc(5))
+        return []
 
 
 def _signal(command: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -19,7 +19,7 @@ from neptune.clock import Clock
 from neptune.edge.problems import shown
 from neptune.edge.tasks.folder import Folder
 from neptune.edge.tasks.ledger import Ledger
-from neptune.edge.tasks.orders import Find, Waiting, check_names, document, says_the_same
+from neptune.edge.tasks.orders import Find, Standing, Waiting, check_names, document, says_the_same
 from neptune.edge.tasks.results import WorkResult, failed, pending
 from neptune.edge.threads import in_thread
 from neptune.log import get_logger
@@ -61,11 +61,12 @@ class TaskSettings:
 class Ports:
     """What the agent does for its tasks; all of it is called in the event loop.
 
-    `samples_of` gives the last counted number of a dataset by uid, `save` stores results and returns whether they are
+    `samples_of` gives the last counted number of a dataset by uid, `standing` what was found where it is, `save` stores results and returns whether they are
     on the disk, `tell` takes what the cloud should know.
     """
 
     samples_of: Callable[[str], int | None]
+    standing: Standing
     save: Callable[[list[tuple[str, WorkResult]]], Awaitable[bool]]
     tell: Callable[[StatusReport], None]
 
@@ -113,6 +114,11 @@ class Handover:
         """Take a changed order."""
         self.item = item
         self._poke.set()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is not handed out, for something is missing."""
+        return self._is_waiting
 
     def wake(self) -> None:
         """Look again soon: something happened."""
@@ -178,7 +184,8 @@ class Handover:
         """Let `task.json` say what the order is now, and have a worker that knows it."""
         item = self.item
         try:
-            wanted = document(item, self._desk.settings.node, self._desk.find, self._desk.ports.samples_of)
+            ports = self._desk.ports
+            wanted = document(item, self._desk.settings.node, self._desk.find, ports.samples_of, ports.standing)
         except Waiting as waiting:
             await self._on_disk(self._folder.withdraw)
             self._said = None

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from neptune.clock import Clock
+from neptune.edge.tasks import orders
 from neptune.edge.tasks.folder import Folder, others
 from neptune.edge.tasks.handover import Desk, Handover, Ports, Supervise, TaskSettings
 from neptune.edge.tasks.results import WorkResult
@@ -57,6 +58,13 @@ class TaskKeeper:
             if (handover := self._handovers.pop(uid, None)) is not None:
                 handover.forget()
         self._wake_all()
+
+    def looked(self, uid: str) -> None:
+        """There is news of a dataset: who waits for it may go on, and no worker keeps what it must not have."""
+        is_refused = orders.is_refused(self._desk.ports.standing(uid))
+        for handover in self._handovers.values():
+            if is_refused or handover.is_waiting:
+                handover.wake()
 
     def synchronised(self) -> None:
         """The cloud has told everything: what no task is now has no folder any more. Cheap after the first time."""

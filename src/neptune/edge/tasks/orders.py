@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from neptune.protocol.messages import DesiredObject, Json
+from neptune.edge.problems import Reason
+from neptune.protocol.messages import ConditionReport, DesiredObject, Json
 from neptune.protocol.topics import is_node_name
 
 #: Of `task.json`; a worker that does not know it should not start.
@@ -17,17 +18,25 @@ VERSION = 1
 
 #: Finds an object of the node by kind, namespace and name.
 Find = Callable[[str, str, str], DesiredObject | None]
+#: Tells what was found at the present url of a dataset, by uid; None before anybody has looked there.
+Standing = Callable[[str], ConditionReport | None]
+
+#: Whoever may create a Dataset chooses its url: what the agent itself may not open is not for its workers.
+_REFUSED = (Reason.OUTSIDE_ROOTS, Reason.BAD_URL)
 
 
 class Waiting(Exception):
     """A task cannot be handed out yet; the text says what it waits for, for a person at the cluster."""
 
 
-def document(item: DesiredObject, node: str, find: Find, samples_of: Callable[[str], int | None]) -> Json:
+def document(
+    item: DesiredObject, node: str, find: Find, samples_of: Callable[[str], int | None], standing: Standing
+) -> Json:
     """Return what `task.json` says of a task. `samples_of` has the last counted number of a dataset, by uid.
 
     Raises:
-        Waiting: a model or a dataset is not on the node yet, or the order makes no sense.
+        Waiting: a model or a dataset is not on the node yet, a dataset is none that the agent may open, or the order
+            makes no sense.
     """
     check_names(item)
     roles, datasets, models = (_names(item, key) for key in ("roles", "datasets", "models"))
@@ -36,6 +45,8 @@ def document(item: DesiredObject, node: str, find: Find, samples_of: Callable[[s
         raise Waiting("the order cannot be understood: is edge-agent as new as cloud-controller?")
     found_models = [_found(find, "Model", item.namespace, name) for name in models]
     found_datasets = [_found(find, "Dataset", item.namespace, name) for name in datasets]
+    for each in found_datasets:
+        _check_standing(each, standing(each.uid))
     return {
         "version": VERSION,
         "kind": item.kind,
@@ -87,6 +98,18 @@ def _found(find: Find, kind: str, namespace: str, name: str) -> DesiredObject:
     if item is None:
         raise Waiting(f"waiting for {kind.lower()} {name}")
     return item
+
+
+def _check_standing(dataset: DesiredObject, found: ConditionReport | None) -> None:
+    if found is None:
+        raise Waiting(f"waiting for a look at the data of dataset {dataset.name}")
+    if is_refused(found):
+        raise Waiting(f"dataset {dataset.name} is not handed out: {found.message}")
+
+
+def is_refused(found: ConditionReport | None) -> bool:
+    """Tell whether no worker gets the dataset of which that was found."""
+    return found is not None and found.reason in _REFUSED
 
 
 def _where(item: DesiredObject) -> dict[str, Any]:
