@@ -181,3 +181,59 @@ def test_it_is_nice_and_takes_little_memory(tmp_path: Path) -> None:
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak < 60 * 1024
     assert nice == os.nice(0) + 10
+
+
+PLUG_IN = """
+    import sys
+    from neptune.edge import counting_child, formats
+    class Odd:
+        def counter(self, state=()): return self
+        samples = {samples}
+        def feed(self, block): {feed}
+        def state(self): return {state}
+    class Point:
+        load = lambda self: Odd()
+    formats._plug_ins = lambda: dict(odd=Point())
+    counting_child.main()
+"""
+
+
+def use_plug_in(monkeypatch: pytest.MonkeyPatch, *, samples: str = "7", feed: str = "pass", state: str = "()") -> None:
+    """Give counting processes a format `odd`."""
+    script = textwrap.dedent(PLUG_IN).format(samples=samples, feed=feed, state=state)
+    monkeypatch.setattr(children, "_COMMAND", (sys.executable, "-c", script))
+
+
+async def test_a_plug_in_may_print_and_read_what_it_likes(
+    pool: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    use_plug_in(monkeypatch, feed="print('{}', flush=True); assert not sys.stdin.read()")
+    for _ in range(2):
+        found = await pool.count(Target(str(tmp_path / "a"), "odd", None), nothing)
+        assert isinstance(found, Checkpoint)
+        assert found.samples == 7
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"samples": "'many'"},
+        {"samples": "1.5"},
+        {"samples": "None"},
+        {"samples": "-1"},
+        {"samples": "2**63"},
+        {"state": "('text',)"},
+        {"state": "(10**1000,) * 3000"},
+        {"feed": "raise RuntimeError"},
+        {"feed": "sys.exit()"},
+    ],
+)
+async def test_a_plug_in_that_breaks_its_word_is_a_problem_of_its_dataset(
+    pool: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: dict[str, str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    use_plug_in(monkeypatch, **rules)
+    found = await pool.count(Target(str(tmp_path / "a"), "odd", None), nothing)
+    assert isinstance(found, Problem)
+    assert found.reason is Reason.COUNTING_FAILED

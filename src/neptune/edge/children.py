@@ -59,6 +59,8 @@ class Children:
                 return outcome or _failed(target, await _last_words(child))
             except TimeoutError:
                 return _failed(target, "reading does not come back: look at its file system")
+            except (TypeError, ValueError) as error:  # a plug-in's state that is too long, say
+                return _failed(target, f"its process gives no answer that can be used ({shown(str(error))})")
             finally:
                 if outcome is None:
                     self._end(child)
@@ -105,6 +107,7 @@ async def _count(
 
     Raises:
         TimeoutError: it says nothing.
+        TypeError, ValueError: what it says is no answer.
     """
     stdin, stdout = cast("StreamWriter", child.stdin), cast("StreamReader", child.stdout)
     known = target.known.to_json() if target.known else None

@@ -1,7 +1,8 @@
 """The counting process: counts one file after the other for an agent, with little priority and within limits.
 
 Flow: a line of JSON on standard input names a file, with what opens it; lines on standard output tell the progress, and
-in the end the checkpoint or the problem. It ends when its input does; and when nobody reads what it tells, which it
+in the end the checkpoint or the problem. Both are its own: a plug-in that prints does so into the agent's log, and one
+that reads standard input finds nothing. It ends when its input does; and when nobody reads what it tells, which it
 finds out with the next line, so that it never outlives its agent by more than one step.
 Neighbours: `children` starts it and speaks with it; `counting` does the work. Numpy is loaded here and nowhere else.
 """
@@ -17,10 +18,10 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
-from neptune.edge.formats import BUILT_IN
-from neptune.edge.problems import Problem, Reason, shown, unexpected
+from neptune.edge.problems import Problem, unexpected
 from neptune.edge.remote import RemoteSource, credentials_of, is_remote
 from neptune.edge.sources import FileSource
 
@@ -35,20 +36,29 @@ _OOM_SCORE = "800"
 
 def main() -> None:
     """Serve until standard input ends."""
+    asked, told = _pipes()
     _limit()
     try:
-        for line in sys.stdin:
+        for line in asked:
             path, format_, known, credentials = json.loads(line)
-            _serve(Target(path, format_, Checkpoint.from_json(known) if known else None), credentials)
+            _serve(Target(path, format_, Checkpoint.from_json(known) if known else None), credentials, told)
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end, and complains where it cannot.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The interpreter flushes it once more at its end, and complains where it cannot.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), told.fileno())
 
 
-def _serve(target: Target, credentials: Mapping[str, str] | None) -> None:
+def _pipes() -> tuple[TextIO, TextIO]:
+    """Return the pipes from and to the agent, and put others in the place where code of a plug-in looks for them."""
+    asked, told = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return asked, told
+
+
+def _serve(target: Target, credentials: Mapping[str, str] | None, told: TextIO) -> None:
     keys = credentials_of(target.path, credentials) if credentials else None
     if isinstance(keys, Problem):
-        _say("problem", (keys.reason, keys.message))
+        _say(told, "problem", (keys.reason, keys.message))
         return
     count = FileCount(
         target, partial(RemoteSource.open, credentials=keys) if is_remote(target.path) else FileSource.open
@@ -57,26 +67,21 @@ def _serve(target: Target, credentials: Mapping[str, str] | None) -> None:
     try:
         while outcome is None:
             outcome = count.step(STEP_SECONDS)
-            _say("progress", count.progress)
+            _say(told, "progress", count.progress)
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001  # a plug-in may raise anything, and the next file must not suffer
-        outcome = unexpected(error) if target.format in BUILT_IN else _plug_in_failed(target, error)
+    except Exception as error:  # noqa: BLE001  # the next file must not suffer
+        outcome = unexpected(error)
     finally:
         count.close()
     if isinstance(outcome, Problem):
-        _say("problem", (outcome.reason, outcome.message))
+        _say(told, "problem", (outcome.reason, outcome.message))
     else:
-        _say("checkpoint", outcome.to_json())
+        _say(told, "checkpoint", outcome.to_json())
 
 
-def _plug_in_failed(target: Target, error: Exception) -> Problem:
-    why = shown(f"{type(error).__name__}: {error}")
-    return Problem(Reason.COUNTING_FAILED, f"the plug-in for {target.format!r} failed: {why}; trying again")
-
-
-def _say(what: str, value: object) -> None:
-    print(json.dumps({what: value}), flush=True)  # noqa: T201  # the pipe to the agent
+def _say(told: TextIO, what: str, value: object) -> None:
+    print(json.dumps({what: value}), file=told, flush=True)
 
 
 def _limit() -> None:

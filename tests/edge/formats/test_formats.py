@@ -144,6 +144,14 @@ def test_a_plug_in_that_cannot_be_loaded_says_why(site: Path, target: str) -> No
     assert "no_such" in found.message
 
 
+@pytest.mark.parametrize("target", ["math:pi", "builtins:object"])
+def test_a_plug_in_that_is_no_format_says_what_it_lacks(site: Path, target: str) -> None:
+    install(site, f"odd = {target}")
+    found = load_format("odd")
+    assert isinstance(found, Problem)
+    assert "no attribute 'counter'" in found.message
+
+
 def test_a_plug_in_never_takes_the_place_of_a_built_in_format(site: Path) -> None:
     install(site, "txt = no_such_module:Format")
     assert load_format("txt") is BUILT_IN["txt"]

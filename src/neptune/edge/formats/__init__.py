@@ -51,6 +51,7 @@ def load_format(name: object) -> Format | Problem:
     try:
         found = _plug_ins()[known].load()
         loaded: Format = found() if isinstance(found, type) else found
+        _ = loaded.counter, loaded.samples
     except Exception as error:  # noqa: BLE001  # whatever a plug-in raises, the others must not suffer
         reason = shown(f"{type(error).__name__}: {error}")
         return Problem(Reason.UNKNOWN_FORMAT, f"the plug-in for {known!r} cannot be loaded: {reason}")
