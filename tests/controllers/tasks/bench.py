@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -90,7 +91,7 @@ class Bench:
         while True:
             items = (await self.client.list(Event, self.namespace)).items
             reasons = [item.reason for item in sorted(items, key=lambda item: str(item.event_time))]
-            if set(wanted) <= set(reasons):
+            if Counter(wanted) <= Counter(reasons):
                 return reasons
             assert time.monotonic() < deadline, reasons
             await asyncio.sleep(0.05)
