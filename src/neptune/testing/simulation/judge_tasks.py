@@ -191,10 +191,12 @@ class TaskJudge:
         folder = next((each for each in folders(node) if each.name == meta["name"]), None)
         memory = memory_of(folder, meta) if folder else None
         report = row.get("reportID") or ""
-        if folder is not None and memory is not None and memory["id"] is not None:
-            if memory["state"] in TERMINAL or (folder / TASK).exists():
-                return bool(report == memory["id"])
-        return bool(report.startswith("pending-"))
+        if folder is None or memory is None or memory["id"] is None:
+            return bool(report.startswith("pending-"))
+        is_handed_out = (folder / TASK).exists()
+        return bool(
+            report == memory["id"] if memory["state"] in TERMINAL or is_handed_out else report[:8] == "pending-"
+        )
 
     def _list(self, plural: str) -> list[Any]:
         items: list[Any] = self._world.host.ask("GET", f"{_GROUP}/{plural}")["items"]
