@@ -76,6 +76,8 @@ class TaskJudge:
             "api", "task", name=meta["name"], uid=uid, phase=phase, observed=generation, generation=meta["generation"],
             rows=[(node, row["state"], _shown(row)) for node, row in rows.items()],
         )  # fmt: skip
+        for node in [node for of, node in self._last if of == uid and node not in rows]:
+            del self._last[uid, node]  # it took no part for some time, and begins anew
         for node, row in rows.items():
             self._check_row(uid, generation, node, row)
         ended = self._ends.get(uid)
