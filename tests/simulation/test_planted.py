@@ -195,7 +195,8 @@ def a_failed_task_changes_its_model() -> Planted:
     def outcome(self: FederatedTasks, task: Any) -> Any:
         if task.status.phase != "Failed":
             return of_complete(self, task)
-        return {task.spec.model.name: row.metrics for row in task.status.participants if row.state == "Failed"}
+        [*_, failed] = [row for row in task.status.participants if row.state == "Failed"]
+        return {task.spec.model.name: failed.metrics}
 
     return patch.object(FederatedTasks, "outcome", outcome)
 
