@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,8 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from neptune.api import FederatedTask, Model, crd_for
 from neptune.runtime import Client
 from tests.chaos.havoc import FILES, NODES, Havoc, Ruins, random_of_the_run, through
+from tests.support.kubectl import kubectl
 from tests.support.mosquitto import Mosquitto
 from tests.support.mounts import small_mount
 from tests.support.proxy import Proxy
@@ -28,23 +31,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def with_tasks(with_datasets: Path) -> Path:
+    """Give the kubeconfig of a server that serves tasks and their models, too."""
+    for cls in (Model, FederatedTask):
+        kubectl("apply", "-f", "-", kubeconfig=with_datasets, stdin=json.dumps(crd_for(cls)))
+        crd = f"crd/{cls.resource.plural}.{cls.resource.group}"
+        kubectl("wait", "--for=condition=Established", crd, kubeconfig=with_datasets)
+    return with_datasets
+
+
 @pytest.fixture
 async def havoc(
-    with_datasets: Path, namespace: str, start_mosquitto: Callable[..., Mosquitto], small_disk: Path, tmp_path: Path
+    with_tasks: Path, namespace: str, start_mosquitto: Callable[..., Mosquitto], small_disk: Path, tmp_path: Path
 ) -> AsyncIterator[Havoc]:
     """Give a world whose programs run, and a seeded Random."""
-    config = yaml.safe_load(with_datasets.read_text())
+    config = yaml.safe_load(with_tasks.read_text())
     server = urlsplit(config["clusters"][0]["cluster"]["server"])
     mosquitto = start_mosquitto()
-    client = Client(with_datasets)
+    client = Client(with_tasks)
     async with Proxy(server.port or 443, server.hostname or "") as api, Proxy(mosquitto.port) as broker:
         world = Ruins(
-            with_datasets,
+            with_tasks,
             namespace,
             mosquitto,
             tmp_path,
             to_broker=broker.port,
-            cloud_kubeconfig=through(with_datasets, api, tmp_path / "kubeconfig"),
+            cloud_kubeconfig=through(with_tasks, api, tmp_path / "kubeconfig"),
         )
         for number in range(FILES):
             world.write(f"{number}.txt", "line\n" * number)

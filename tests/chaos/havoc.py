@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,18 @@ from random import Random
 
 import yaml
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
+from neptune.api import (
+    Dataset,
+    DatasetSpec,
+    FederatedTask,
+    FederatedTaskSpec,
+    Model,
+    ModelReference,
+    ModelSpec,
+    ObjectMeta,
+    Participant,
+    ResourceKey,
+)
 from neptune.edge.store import stored_uids
 from neptune.runtime import ApiError, Client
 from neptune.testing.processes import Process
@@ -33,6 +45,18 @@ PATIENCE = 240.0
 #: How long a fault lasts at most (seconds).
 FAULT_SECONDS = 2.0
 FILES = 12
+
+#: Takes its time, and goes on trying while the disk is full.
+WORKER = """
+report() {
+    until printf '{"state":"%s","metrics":{"done":1}}' "$1" > reports/.tmp &&
+        mv reports/.tmp "reports/$(date +%s%N).json"
+    do sleep 0.1; done 2>/dev/null
+}
+report Running
+sleep 0.3
+report Completed
+"""
 
 
 def random_of_the_run() -> Random:
@@ -56,6 +80,11 @@ class Ruins(World):
             name, "cloud-controller", "--kubeconfig", str(self.cloud_kubeconfig),
             "--namespace", self.namespace, *flags,
         )  # fmt: skip
+
+    def start_edge(self, node: str, *flags: str) -> Process:
+        worker = self.folder / "worker.sh"
+        worker.write_text(WORKER)
+        return super().start_edge(node, "--task-command", shlex.join(["sh", str(worker)]), *flags)
 
     def start_again(self, name: str) -> None:
         if name == "cloud-controller":
@@ -84,6 +113,7 @@ class Havoc:
     rng: Random
     disk: Path | None
     changes: int = 0
+    tasks: int = 0
     told: list[str] = field(default_factory=list)
 
     async def run(self, faults: int, changes_each: int) -> None:
@@ -95,7 +125,7 @@ class Havoc:
         for number in range(faults):
             # Each kind comes once before any is left to chance.
             action = actions[number * 2 % len(actions)] if number < len(actions) else self.rng.choice(actions)
-            await asyncio.gather(action(), self.work(changes_each))
+            await asyncio.gather(action(), self.create_task(), self.work(changes_each))
 
     async def work(self, changes: int) -> None:
         """Change datasets and files as users do; one whose request fails goes on with the next."""
@@ -106,6 +136,24 @@ class Havoc:
                 await self.rng.choice(habits)()
 
     # Users
+
+    async def begin(self) -> None:
+        """Create what tasks work on: a dataset of each node, which is nobody else's business."""
+        for node in NODES:
+            spec = DatasetSpec(url=self.a_path(), format="txt", node_name=node)
+            meta = ObjectMeta(namespace=self.world.namespace, name=f"of-{node}")
+            await self.client.create(Dataset(metadata=meta, spec=spec))
+
+    async def create_task(self) -> None:
+        """Create a task on both nodes, with a Model of its own."""
+        self.tasks += 1
+        meta = ObjectMeta(namespace=self.world.namespace, name=f"t{self.tasks}")
+        spec = FederatedTaskSpec(
+            model=ModelReference(name=meta.name), participants=[Participant(dataset=f"of-{node}") for node in NODES]
+        )
+        with suppress(ApiError):
+            await self.client.create(Model(metadata=meta, spec=ModelSpec(url="/models/m.npz", format="npz")))
+            await self.client.create(FederatedTask(metadata=meta, spec=spec))
 
     async def create(self) -> None:
         spec = DatasetSpec(url=self.a_path(), format="txt", node_name=self.rng.choice(NODES))
@@ -206,6 +254,19 @@ class Havoc:
             stored = stored_uids(self.world.folder / node)
             if wanted != stored:
                 found.append(f"{node} lacks {len(wanted - stored)} objects and has {len(stored - wanted)} too many")
+        return [*found, *await self.open_tasks()]
+
+    async def open_tasks(self) -> list[str]:
+        """Return what is lacking of tasks: each has to be complete, and its Model to have what the workers measured."""
+        namespace = self.world.namespace
+        tasks = (await self.client.list(FederatedTask, namespace)).items
+        models = {model.metadata.name: model for model in (await self.client.list(Model, namespace)).items}
+        found = [] if tasks else ["no task could be created"]
+        for task in tasks:
+            status, metrics = task.status, models[task.spec.model.name].status.metrics
+            measured = {each.key: each.value for each in metrics}
+            if status.phase != "Completed" or measured != {"done": "1.0"}:
+                found.append(f"{task.key} is {status.phase} ({status.reason}: {status.message}), its model {measured}")
         return found
 
     # Words

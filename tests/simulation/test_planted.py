@@ -190,11 +190,13 @@ def a_report_of_work_is_removed_and_not_stored() -> Planted:
 
 
 def a_failed_task_changes_its_model() -> Planted:
-    def outcome(_self: FederatedTasks, task: Any) -> Any:
-        rows = task.status.participants if task.status.phase in ("Completed", "Failed") else []
-        return (
-            {task.spec.model.name: {name: text for row in rows for name, text in row.metrics.items()}} if rows else {}
-        )
+    of_complete = FederatedTasks.outcome
+
+    def outcome(self: FederatedTasks, task: Any) -> Any:
+        if task.status.phase != "Failed":
+            return of_complete(self, task)
+        [*_, failed] = [row for row in task.status.participants if row.state == "Failed"]
+        return {task.spec.model.name: failed.metrics}
 
     return patch.object(FederatedTasks, "outcome", outcome)
 

@@ -76,6 +76,8 @@ class TaskJudge:
             "api", "task", name=meta["name"], uid=uid, phase=phase, observed=generation, generation=meta["generation"],
             rows=[(node, row["state"], _shown(row)) for node, row in rows.items()],
         )  # fmt: skip
+        for node in [node for of, node in self._last if of == uid and node not in rows]:
+            del self._last[uid, node]  # it took no part for some time, and begins anew
         for node, row in rows.items():
             self._check_row(uid, generation, node, row)
         ended = self._ends.get(uid)
@@ -191,10 +193,12 @@ class TaskJudge:
         folder = next((each for each in folders(node) if each.name == meta["name"]), None)
         memory = memory_of(folder, meta) if folder else None
         report = row.get("reportID") or ""
-        if folder is not None and memory is not None and memory["id"] is not None:
-            if memory["state"] in TERMINAL or (folder / TASK).exists():
-                return bool(report == memory["id"])
-        return bool(report.startswith("pending-"))
+        if folder is None or memory is None or memory["id"] is None:
+            return bool(report.startswith("pending-"))
+        is_handed_out = (folder / TASK).exists()
+        return bool(
+            report == memory["id"] if memory["state"] in TERMINAL or is_handed_out else report[:8] == "pending-"
+        )
 
     def _list(self, plural: str) -> list[Any]:
         items: list[Any] = self._world.host.ask("GET", f"{_GROUP}/{plural}")["items"]

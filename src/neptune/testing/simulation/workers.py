@@ -74,7 +74,7 @@ class Workers:
     def _take(self, node: Node, folder: Path, task: Any) -> None:
         memory, file = memory_of(folder, task), (folder / TASK).stat().st_ino
         if memory is None or (memory["file"] != file and memory["state"] not in TERMINAL):
-            end = self.rng.choice((COMPLETED, COMPLETED, COMPLETED, FAILED, RUNNING))
+            end = self.rng.choice((COMPLETED, COMPLETED, FAILED, RUNNING))
             memory = {
                 "uid": task["uid"], "generation": task["generation"], "file": file, "id": None, "state": None,
                 "left": self.rng.randint(1, _MOST_REPORTS), "end": end,
