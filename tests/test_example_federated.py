@@ -19,6 +19,17 @@ from tests.edge.worker.folder import Folder
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "federated"
 NODES = ("edge0", "edge1", "edge2")
+#: Sends this process a SIGINT when the named module is looked for.
+IMPATIENT = """
+import os, signal
+
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+"""
 
 
 @pytest.fixture
@@ -141,3 +152,12 @@ def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signa
     assert "Traceback" not in played.log.read_text()
     assert list((tmp_path / "tmp").iterdir()) == []
     assert left_by(tmp_path) == []
+
+
+@pytest.mark.parametrize("module", ["asyncio", "sklearn", "neptune.cli.stage"])
+def test_a_demo_that_is_interrupted_while_it_loads_ends_quietly(module: str) -> None:
+    program = f"import sys; sys.path.insert(0, {str(EXAMPLE)!r})\n{IMPATIENT}import demo"
+    result = subprocess.run(
+        [sys.executable, "-c", program, module], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")

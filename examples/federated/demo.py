@@ -4,9 +4,14 @@ API server and broker are embedded, `cloud-controller` and the three `edge-agent
 starts `worker.py` for its part. Whatever ends the demo, they end with it.
 """
 
+import os
+import signal
+
+# Ctrl-C while modules load ends it as quietly as later; a KeyboardInterrupt may be lost in the middle of an import.
+HANDLER = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import asyncio
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -111,6 +116,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     log.configure(level="error")
+    signal.signal(signal.SIGINT, HANDLER)
     try:
         asyncio.run(main())
     except NeptuneError as error:
