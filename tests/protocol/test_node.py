@@ -20,7 +20,7 @@ from neptune.protocol.messages import (
     Updated,
     Verdict,
 )
-from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, Action, NodeLink, Warn
+from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, SILENCE_SECONDS, Action, NodeLink, Warn
 from neptune.protocol.status import WINDOW
 from neptune.protocol.topics import Verb
 from neptune.transport import Received
@@ -294,6 +294,38 @@ def test_unusable_status_is_named_and_not_sent_again() -> None:
     (sent,) = reports(link.report(a_report("a"), 0.0, 0))
     assert warnings(link.received(verdict("a", sent.seq, 400), 0.0, 0)) == ["status refused"]
     assert len(link.outbox) == 0
+
+
+def tick_until(link: NodeLink, end: float) -> list[Action]:
+    actions: list[Action] = []
+    while (now := link.next_deadline()) is not None and now < end:
+        actions += link.tick(now, 0)
+    return actions
+
+
+def test_statuses_without_a_verdict_are_named_with_both_topics_once() -> None:
+    link = a_live_link()
+    link.report(a_report("a", 1), 0.0, 0)
+    silent = [action for action in tick_until(link, 3 * SILENCE_SECONDS) if isinstance(action, Warn)]
+    assert [warning.event for warning in silent] == ["statuses are not answered"]
+    for verb in (Verb.STATUS_UPDATE, Verb.STATUS_RESULT):
+        assert TOPICS.node(NODE, verb) in silent[0].reason
+
+
+def test_statuses_that_get_their_verdicts_late_or_were_replaced_meanwhile_are_not_called_unanswered() -> None:
+    link = a_live_link()
+    for seq in range(1, 10):
+        now = seq * SILENCE_SECONDS / 2
+        link.report(a_report("a", 1), now, 0)
+        verdict = StatusResult((Verdict("a", 7, seq, messages.OK),))
+        assert not warnings(link.received(to_node(Verb.STATUS_RESULT, verdict), now + 4, 0))
+        assert not warnings(tick_until(link, now + SILENCE_SECONDS / 2))
+
+
+def test_an_object_whose_file_grows_all_the_time_does_not_hide_that_nothing_is_answered() -> None:
+    link = a_live_link()
+    said = [link.report(a_report("a", 1), float(now), 0) for now in range(int(SILENCE_SECONDS) + 1)]
+    assert [warnings(actions) for actions in said if warnings(actions)] == [["statuses are not answered"]]
 
 
 def test_hundreds_of_statuses_do_not_make_the_caller_spin() -> None:

@@ -246,13 +246,13 @@ async def test_a_broker_of_mqtt_3_only_is_told_apart() -> None:
     unacceptable_protocol_version = b"\x20\x02\x00\x01"  # MQTT 3.1.1, 3.2.2.3
     async with ScriptedBroker(connect=unacceptable_protocol_version) as broker:
         reason = await failure(make_transport(broker.port))
-    assert "does not speak this version of MQTT: set protocol to 4 (MQTT 3.1.1)" in reason
+    assert "does not speak this version of MQTT: set mqtt-version to 3.1.1" in reason
 
 
 async def test_a_peer_that_speaks_something_else_is_told_apart() -> None:
     async with ScriptedBroker(connect=b"\xf0\x00") as broker:
         reason = await failure(make_transport(broker.port, protocol=4))
-    assert "answers otherwise than MQTT asks for: try protocol 5" in reason
+    assert "answers otherwise than MQTT asks for: try mqtt-version 5" in reason
 
 
 async def test_a_take_over_that_the_broker_tells_is_named() -> None:

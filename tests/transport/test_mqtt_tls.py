@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -94,6 +94,18 @@ async def test_a_brokers_certificate_that_does_not_hold_is_named_with_the_remedy
     told = await reason(files.transport(start_mosquitto(config=files.config).port))
     assert any(word in told for word in words[0].split("|")), told
     assert words[1] in told
+
+
+@pytest.mark.parametrize("protocol", [5, 4])
+async def test_plain_text_at_a_tls_port_is_told_from_a_second_agent(
+    start_mosquitto: StartMosquitto, files: Files, protocol: Literal[4, 5]
+) -> None:
+    port = start_mosquitto(config=files.config).port
+    told = await reason(
+        MqttTransport(MqttSettings(url=f"mqtt://127.0.0.1:{port}", client_id="edge0", protocol=protocol))
+    )
+    assert "without an answer to CONNECT: is that its port for TLS (mqtts://, wss://)?" in told
+    assert "another agent" not in told
 
 
 @pytest.mark.parametrize(

@@ -212,12 +212,25 @@ class NodeLink:
         if self._turn is not None and self._turn.at <= now:
             actions += self._begin(now, timestamp)
         if self.live:
-            for batch in codec.batches(self.outbox.due(now)):
-                actions.append(self._publish(Verb.STATUS_UPDATE, StatusUpdate(batch), timestamp))
+            actions += self._report(now, timestamp)
             for uid in self.asking.due(now):
                 event_id = self._event_id()
                 self.asking.asked(uid, event_id, now)
                 actions.append(self._publish(Verb.GET, GetCredentials(uid, self.is_encrypted), timestamp, event_id))
+        return actions
+
+    def _report(self, now: float, timestamp: int) -> list[Action]:
+        """Send the statuses that are due; where verdicts fail to come, which a broker does not tell, say so."""
+        batches = codec.batches(self.outbox.due(now))
+        actions: list[Action] = [self._publish(Verb.STATUS_UPDATE, StatusUpdate(each), timestamp) for each in batches]
+        since = self.outbox.unanswered_since()
+        if actions and since is not None and now - since >= SILENCE_SECONDS:
+            told, answered = (self.topics.node(self.node, verb) for verb in (Verb.STATUS_UPDATE, Verb.STATUS_RESULT))
+            actions += self._warn_once(
+                "statuses are not answered",
+                "cloud-controller is away or cannot write to its API server, or the broker does not let it read "
+                f"{told} or this node read {answered}; sending again",
+            )
         return actions
 
     def next_deadline(self) -> float | None:

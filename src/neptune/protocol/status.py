@@ -25,6 +25,8 @@ class _Entry:
     backoff: Backoff
     #: When to send, 0 for at once; later than now means that a verdict is waited for until then.
     due: float = 0.0
+    #: Since when a report of this object has been out and none of them has a verdict; None while none is out.
+    sent_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -55,7 +57,9 @@ class Outbox:
 
     def send(self, uid: str) -> None:
         """Send the latest status of an object at once, and until there is a verdict on it."""
-        self._entries[uid] = _Entry(self._latest[uid], Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng))
+        before = self._entries.get(uid)
+        backoff = Backoff(RESEND_BASE_SECONDS, RESEND_MAX_SECONDS, self.rng)
+        self._entries[uid] = _Entry(self._latest[uid], backoff, sent_at=before.sent_at if before else None)
 
     def forget(self, uid: str) -> None:
         """Drop an object that is no longer this node's."""
@@ -67,6 +71,7 @@ class Outbox:
         """Send at once whatever has no verdict: it was sent to a cloud or on a connection that is gone."""
         for uid in list(self._entries):
             self.send(uid)
+            self._entries[uid].sent_at = None
 
     def due(self, now: float) -> list[StatusReport]:
         """Return what should be sent at `now`, within the window, and start waiting for its verdicts."""
@@ -76,7 +81,12 @@ class Outbox:
         chosen = sorted(waiting, key=lambda entry: entry.due)[:free]
         for entry in chosen:
             entry.due = now + entry.backoff.next()
+            entry.sent_at = now if entry.sent_at is None else entry.sent_at
         return [entry.report for entry in chosen]
+
+    def unanswered_since(self) -> float | None:
+        """Return since when the report that waits longest has been out without a verdict, or None."""
+        return min((entry.sent_at for entry in self._entries.values() if entry.sent_at is not None), default=None)
 
     def settle(self, verdict: Verdict) -> bool:
         """Take a verdict; return whether it settled the latest report of that object."""

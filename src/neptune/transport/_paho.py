@@ -315,7 +315,8 @@ class PahoConnection:
         else:
             by_broker = flags.is_disconnect_packet_from_server
             detail = getattr(properties, "ReasonString", None)
-            text = _reasons.closed(self._settings, reason, by_broker=by_broker, text=detail)
+            accepted = self._connected.done()
+            text = _reasons.closed(self._settings, reason, accepted=accepted, by_broker=by_broker, text=detail)
         self._post(self._end, text + _reasons.prefix_hint(self._asked_for))
 
     # Making the client.

@@ -37,7 +37,7 @@ _CERTIFICATE_ALERTS = (
 )
 
 _REFUSALS = {
-    132: "it does not speak this version of MQTT: set protocol to {other}",
+    132: "it does not speak this version of MQTT: set mqtt-version to {other}",
     133: "it does not accept the client id {client_id!r}",
     134: "bad user name or password",
     135: "not authorised: check the user name, the password and the rights of {user}",
@@ -59,14 +59,17 @@ def published(code: int) -> Published:
 
 def refused_connect(settings: MqttSettings, reason: Reason) -> str:
     """Say why the broker answered our CONNECT with a refusal."""
-    other = "4 (MQTT 3.1.1)" if settings.protocol == 5 else "5"
     text = _REFUSALS.get(reason.value, str(reason))
     text = text.format(
-        other=other,
+        other=_other_version(settings),
         client_id=settings.client_id,
         user=f"user {settings.username!r}" if settings.username else "a client without a user name",
     )
     return f"broker {settings.address} refused the connection: {text}"
+
+
+def _other_version(settings: MqttSettings) -> str:
+    return "3.1.1" if settings.protocol == 5 else "5"
 
 
 def refused_subscribe(settings: MqttSettings, refused: Mapping[str, str]) -> str:
@@ -83,8 +86,11 @@ def prefix_hint(filters: Iterable[str]) -> str:
     return "; a broker may refuse topics that begin with $: if this one does, set another topic-prefix on all sides"
 
 
-def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str | None) -> str:
-    """Say why an existing connection is over: by the broker's DISCONNECT, or by the network."""
+def closed(settings: MqttSettings, reason: Reason, *, accepted: bool, by_broker: bool, text: str | None) -> str:
+    """Say why a connection is over: by the broker's DISCONNECT, or by the network.
+
+    `accepted` tells whether the broker had answered our CONNECT.
+    """
     broker, client_id = f"broker {settings.address}", settings.client_id
     if by_broker and reason.value == _TAKEN_OVER:
         return (
@@ -96,8 +102,14 @@ def closed(settings: MqttSettings, reason: Reason, *, by_broker: bool, text: str
     if reason.value == _KEEPALIVE:
         return f"{broker} did not answer to PING: is the network broken?"
     if reason.value in {_MALFORMED, _PROTOCOL_ERROR}:
-        other = "4 (MQTT 3.1.1)" if settings.protocol == 5 else "5"
-        return f"{broker} answers otherwise than MQTT asks for: try protocol {other}, and check the port"
+        return (
+            f"{broker} answers otherwise than MQTT asks for: try mqtt-version {_other_version(settings)}, "
+            "and check the port; one for WebSockets needs ws://"
+        )
+    if not accepted:
+        # What a TLS port does with a CONNECT in plain text, and mosquitto with one more than its max_connections.
+        scheme = "check" if settings.tls else "is that its port for TLS (mqtts://, wss://)? Else check"
+        return f"{broker} closed the connection without an answer to CONNECT: {scheme} its log and its limit of clients"
     # MQTT 3.1.1 has no DISCONNECT from the broker, and mosquitto 2.0.11 closes before it has sent its own, so that
     # a take-over may look like any other loss.
     return (
