@@ -235,7 +235,7 @@ async def test_a_watch_that_fails_after_a_whole_streaming_list_does_not_end_stre
         informer_of(server),
     ):
         await eventually(lambda: server.count("stream") == 2)
-        assert [verb for verb, _ in server.requests] == ["stream", "watch", "stream"]
+        assert [verb for verb, _ in server.requests] == ["stream", "version", "watch", "stream"]
 
 
 async def test_versions_that_went_back_are_a_restored_backup_and_make_it_list_again(
@@ -262,6 +262,22 @@ async def test_after_a_cut_versions_that_went_back_are_found_before_a_watch_that
     watches = in_turn(streaming(hold=False), streaming())
     async with faulty_server(tmp_path, on_list=lists, on_watch=watches) as server, informer_of(server) as informer:
         server.version = 7
+        await eventually(lambda: server.count("watch") == 2)
+        assert (informer.version, informer.get(key("a"))) == ("7", None)
+        assert [verb for verb, _ in server.requests] == ["stream", "list", "watch", "version", "list", "watch"]
+
+
+async def test_after_a_refused_watch_versions_that_went_back_are_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neptune.runtime.watch.INITIAL_DELAY_SECONDS", 0.01)
+
+    async def refused(_request: web.Request) -> web.StreamResponse:
+        server.version = 7  # a backup is restored while nobody watches
+        return web.json_response({"code": 504, "reason": "Timeout", "message": "no"}, status=504)
+
+    lists, watches = in_turn(listing(item("a"), version=10), listing(version=7)), in_turn(refused, streaming())
+    async with faulty_server(tmp_path, on_list=lists, on_watch=watches) as server, informer_of(server) as informer:
         await eventually(lambda: server.count("watch") == 2)
         assert (informer.version, informer.get(key("a"))) == ("7", None)
         assert [verb for verb, _ in server.requests] == ["stream", "list", "watch", "version", "list", "watch"]

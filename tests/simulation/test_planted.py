@@ -221,13 +221,6 @@ def a_report_of_an_older_generation_of_work_is_taken() -> Planted:
     return _both(patch.object(reconciler, "objection", mild), patch.object(setup, "objection", mild))
 
 
-def work_goes_on_after_its_end() -> Planted:
-    def late(_before: Any, _report: Any) -> tuple[int, str]:
-        return messages.OK, ""
-
-    return _both(patch.object(reconciler, "too_late", late), patch.object(setup, "too_late", late))
-
-
 def an_agent_takes_its_own_word_for_newer_than_the_last_of_a_worker() -> Planted:
     return patch.object(Ledger, "say", Ledger._put)
 
@@ -279,7 +272,6 @@ class _both:  # a word of the little language above
         (a_failed_task_changes_its_model, TASKS),
         (a_model_is_written_after_its_task, TASKS),
         (a_report_of_an_older_generation_of_work_is_taken, TASKS),
-        (work_goes_on_after_its_end, TASKS),
         (an_agent_takes_its_own_word_for_newer_than_the_last_of_a_worker, TASKS),
     ],
     ids=lambda value: value.name if isinstance(value, Profile) else value.__name__,

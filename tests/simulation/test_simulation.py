@@ -39,8 +39,12 @@ def test_a_failure_names_its_seed_and_how_to_replay_it(capsys: pytest.CaptureFix
     assert f"python -m neptune.testing.simulation --replay 3 --profile {profile}" in shown
 
 
-def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed() -> None:
-    code = "from neptune.testing.simulation import simulate; print(*simulate(7).trace, sep='\\n')"
+@pytest.mark.parametrize("profile", ["any", "tasks"])
+def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed(profile: str) -> None:
+    code = (
+        "from neptune.testing.simulation import profiles, simulate;"
+        f"print(*simulate(7, profiles.PROFILES['{profile}']).trace, sep='\\n')"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -51,7 +55,7 @@ def test_a_seed_gives_the_same_events_each_time_and_however_strings_are_hashed()
         ).stdout
         for seed in ("1", "2")
     ]
-    assert runs[0] == runs[1] == "\n".join(simulate(7).trace) + "\n"
+    assert runs[0] == runs[1] == "\n".join(simulate(7, PROFILES[profile]).trace) + "\n"
 
 
 def test_a_schedule_is_the_same_whether_its_seed_drew_the_profile_or_somebody_named_it() -> None:
@@ -62,7 +66,7 @@ def test_a_schedule_is_the_same_whether_its_seed_drew_the_profile_or_somebody_na
 
 
 def test_a_few_seeds_draw_every_profile() -> None:
-    assert {drawn_profile(seed).name for seed in range(100)} == set(PROFILES)
+    assert {drawn_profile(seed).name for seed in range(200)} == set(PROFILES)
 
 
 def test_nodes_with_many_objects_compare_digests_and_ask_for_what_they_lack() -> None:

@@ -179,8 +179,9 @@ class WatchCore:
     Attributes:
         version: where to watch from; empty means list first.
         streams: list by streaming; False after one failed until a paged list is in, or where the server knows none.
-        doubtful: the server was away; ask which version it is at before watching from ours. When an older backup of
-            etcd was restored meanwhile, a watch from our version is silent for ever (seen with Kubernetes 1.36).
+        doubtful: the server was away, or refused a watch, and may be another by the next one; ask which version it is
+            at before watching from ours. When an older backup of etcd was restored meanwhile, a watch from our version
+            is silent for ever (seen with Kubernetes 1.36).
     """
 
     def __init__(self, backoff: Backoff) -> None:
@@ -245,7 +246,7 @@ class WatchCore:
             # in two ways by turns would never be left in peace.
             self._was_well = False
             self._backoff.restart()
-        self.doubtful = bool(self.version) and (self.doubtful or isinstance(error, ApiUnreachable))
+        self.doubtful = bool(self.version)
         # The reason, not the message: that one may differ each time, with versions and ports in it.
         cause = (type(error).__name__, error.reason if isinstance(error, ApiError) else str(error))
         changed = cause != self._trouble

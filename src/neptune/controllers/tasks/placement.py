@@ -1,7 +1,8 @@
 """Which node has which task and which model: fills the inventory, and pushes what changed.
 
 Invariants: a node has a task while it takes part and the task is not over, and a model while it has a task with it.
-Nothing crosses a namespace. A change costs in proportion to the tasks that name the object, and their nodes.
+Nothing crosses a namespace. What follows from a change does so in the order of names, so that a simulated run can be
+repeated. A change costs in proportion to the tasks that name the object, and their nodes.
 Neighbours: `kind` says what a task asks for; `setup` subscribes it to the cache; `reconciler` asks what is placed.
 """
 
@@ -126,7 +127,7 @@ class Placement:
 
     def on(self, node: str) -> list[TaskRef]:
         """Return the tasks that a node takes part in, whether it has them yet or not."""
-        return [self._tasks[uid].ref for uid in self._of_node.get(node, ())]
+        return [self._tasks[uid].ref for uid in sorted(self._of_node.get(node, ()))]
 
     def object(self, node: str, uid: str) -> DesiredObject | None:
         """Return what a node should have of a task or model."""
@@ -179,7 +180,7 @@ class Placement:
     # Tasks
 
     def _place_again(self, uids: Iterable[str]) -> None:
-        for uid in [*uids]:
+        for uid in sorted(uids):
             ref = self._tasks[uid].ref
             kind = self._kinds[ref.kind]
             try:
@@ -255,7 +256,7 @@ class Placement:
         _reindex(self._of_model, uid, before.models if before else set(), after.models if after else set())
 
     def _tell(self, uid: str, before: Mapping[str, DesiredObject], after: Mapping[str, DesiredObject]) -> None:
-        for node in before.keys() | after.keys():
+        for node in sorted(before.keys() | after.keys()):
             if before.get(node) != after.get(node):
                 self._push(node, uid)
 
@@ -271,7 +272,7 @@ class Placement:
             place.nodes[node] -= 1
             if not place.nodes[node]:
                 del place.nodes[node]
-        for key in {key for key, _ in old ^ new}:
+        for key in sorted({key for key, _ in old ^ new}, key=str):
             self._share(key)
         for key in (before.models if before else set()) - self._of_model.keys():
             self._give(key, None)
@@ -287,7 +288,7 @@ class Placement:
             del self._model_keys[before.uid]
             self._inventory.put(before.uid, {})
             holders, place.holders = place.holders, frozenset()
-            for node in holders:
+            for node in sorted(holders):
                 self._push(node, before.uid)
         if before != place.given:
             self._share(key, is_changed=True)
@@ -300,7 +301,7 @@ class Placement:
         if not is_changed and before == place.holders:
             return
         self._inventory.put(place.given.uid, dict.fromkeys(place.holders, (place.given, None)))
-        for node in before | place.holders if is_changed else before ^ place.holders:
+        for node in sorted(before | place.holders if is_changed else before ^ place.holders):
             self._push(node, place.given.uid)
 
 
