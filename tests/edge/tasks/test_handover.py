@@ -107,6 +107,17 @@ async def test_a_dataset_that_is_led_out_of_the_roots_is_taken_from_its_worker(
     assert said(tmp_path) != {}
 
 
+async def test_an_agent_with_other_roots_takes_the_task_from_its_worker(
+    cloud: Cloud, broker: BrokerCore, tmp_path: Path, data: Path
+) -> None:
+    async with running_agent(memory(broker, NODE), settings(tmp_path)):
+        await cloud.put(part(str(data)), model(), task())
+        await eventually(lambda: said(tmp_path) != {})
+    async with running_agent(memory(broker, NODE), settings(tmp_path, roots=(str(tmp_path / "other"),))):
+        await eventually(lambda: "dataset part is not handed out" in work(cloud).message)
+        assert said(tmp_path) == {}
+
+
 @pytest.mark.usefixtures("agent")
 async def test_what_a_worker_reports_reaches_the_cloud_and_leaves_the_folder(cloud: Cloud, tmp_path: Path) -> None:
     place = await handed_out(cloud, tmp_path)

@@ -240,8 +240,9 @@ def _standing(task: FederatedTask, rows: list[Share]) -> tuple[str, str]:
         return TaskReason.WAITING_FOR_NODES, f"node {_named(silent)} has not answered yet"
     if pending := [row for row in rows if row.state == PENDING]:
         return TaskReason.WAITING_FOR_WORKERS, f"{pending[0].node}: {pending[0].message or 'no worker runs yet'}"
-    said = [f"{row.node}: {row.message}" for row in rows if row.message and row.state != COMPLETED]
-    return TaskReason.RUNNING, "; ".join(said[:_NAMED])[:_MAX_MESSAGE] or f"{task.status.completions} shares are complete"
+    said = [f"{row.node}: {row.message}" for row in rows if row.message and row.state != COMPLETED][:_NAMED]
+    message = "; ".join(said) or f"{task.status.completions} shares are complete"
+    return TaskReason.RUNNING, message[:_MAX_MESSAGE]
 
 
 def _measured(metrics: Mapping[str, str]) -> str:

@@ -61,8 +61,8 @@ class TaskSettings:
 class Ports:
     """What the agent does for its tasks; all of it is called in the event loop.
 
-    `samples_of` gives the last counted number of a dataset by uid, `standing` what was found where it is, `save` stores results and returns whether they are
-    on the disk, `tell` takes what the cloud should know.
+    `samples_of` gives the last counted number of a dataset by uid, `standing` what was found where it is, `save` stores
+    results and returns whether they are on the disk, `tell` takes what the cloud should know.
     """
 
     samples_of: Callable[[str], int | None]
