@@ -190,10 +190,17 @@ def test_nothing_stays_open_when_a_sequence_is_gone(open_: Open) -> None:
     assert descriptors() == before
 
 
-@pytest.mark.parametrize("name", ["data.txt.gz", "data.csv.zst"])
+@pytest.mark.parametrize("name", ["data.txt.gz", "data.csv.zst", "DATA.TXT.GZ"])
 def test_compressed_data_is_refused_with_the_way_round(open_: Open, name: str) -> None:
     with pytest.raises(SamplesUnreadable, match="unpack it first"):
         open_(b"", name=name)
+
+
+def test_the_name_of_the_file_behind_a_link_says_whether_it_is_compressed(open_: Open, tmp_path: Path) -> None:
+    (tmp_path / "data.gz").write_bytes(b"")
+    (tmp_path / "packed.txt").symlink_to("data.gz")
+    with pytest.raises(SamplesUnreadable, match="unpack it first"):
+        open_(name="packed.txt")
 
 
 def test_what_cannot_be_opened_says_why(open_: Open, tmp_path: Path) -> None:
@@ -216,5 +223,5 @@ def test_a_shard_that_does_not_exist_is_refused(open_: Open, k: int, n: int) -> 
 
 
 def test_the_name_tells_the_format() -> None:
-    names: list[str | Path] = ["a.csv", "a.JSONL", "a.csv.gz", "a.txt.zst", "a", "a.dat", Path("b/c.jsonl")]
-    assert [format_of(name) for name in names] == ["csv", "jsonl", "csv", "txt", "txt", "txt", "jsonl"]
+    names: list[str | Path] = ["a.csv", "a.JSONL", "a.csv.gz", "a.txt.zst", "a", "a.dat", Path("b/c.jsonl"), "A.CSV.GZ"]
+    assert [format_of(name) for name in names] == ["csv", "jsonl", "csv", "txt", "txt", "txt", "jsonl", "csv"]
