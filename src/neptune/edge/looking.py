@@ -224,7 +224,9 @@ def _look_at_matches(pattern: str, name: str, roots: Sequence[str], files: Mappi
 
 
 def _matches(folder: str, pattern: str) -> Iterator[str]:
-    """Yield the paths in a folder that match. Not by `glob`, which leaves out folders that may not be read.
+    """Yield the paths that match in a folder, which has a slash at its end.
+
+    Not by `glob`, which leaves out folders that may not be read, so that the number would be too small.
 
     Raises:
         OSError: such a folder; what is missing, or no folder, matches nothing.
@@ -236,13 +238,13 @@ def _matches(folder: str, pattern: str) -> Iterator[str]:
                 names = [entry.name for entry in entries if name.startswith(".") or not entry.name.startswith(".")]
             names = fnmatch.filter(names, name)
         else:
-            os.lstat(os.path.join(folder, name))
+            os.lstat(f"{folder}{name}")
             names = [name]
     except (FileNotFoundError, NotADirectoryError):
         return
     for each in names:
-        path = os.path.join(folder, each)
-        yield from _matches(path, rest) if rest else (path,)
+        path = f"{folder}{each}"
+        yield from _matches(f"{path}/", rest) if rest else (path,)
 
 
 def _bounded(paths: Iterable[tuple[str, bool]]) -> list[tuple[str, bool]]:

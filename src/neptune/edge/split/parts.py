@@ -45,9 +45,8 @@ def exact_ratios(ratios: Mapping[str, Ratio]) -> dict[str, Fraction]:
 
 def _fraction(name: str, ratio: Ratio) -> Fraction:
     try:
-        if _LARGE_EXPONENT.search(str(ratio)):
-            raise ValueError("its digits alone would take all memory")
-        found = Fraction(str(ratio))
+        # Such a number's digits alone would take all memory.
+        found = Fraction(_LARGE_EXPONENT.sub("too large", str(ratio)))
     except (ValueError, ZeroDivisionError) as error:
         raise SettingsError(f"the ratio of {name} is {ratio!r}: write a number such as 0.8 or 4/5") from error
     if not 0 < found <= 1:
