@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from collections.abc import Callable
@@ -216,6 +217,17 @@ def test_steps_can_be_as_short_as_one_block(file: Path) -> None:
     write(file, b"line\n" * 100_000)
     checkpoint, bytes_read = count(file, seconds=0.0)
     assert (checkpoint.samples, bytes_read) == (100_000, 500_000)
+
+
+def test_a_step_does_not_unpack_a_whole_block_that_holds_a_thousand_times_as_much(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv.gz"
+    write(file, gzip.compress(b"h\n" + b"a,b\n" * 1_000_000))
+    assert file.stat().st_size < counting.BLOCK_BYTES
+    run = FileCount(Target(str(file), "csv", None))
+    assert [run.step(0.0) for _ in range(50)] == [None] * 50
+    found = run.step(60.0)
+    assert isinstance(found, Checkpoint)
+    assert found.samples == 1_000_000
 
 
 def test_a_file_that_grows_while_it_is_read_is_counted_to_its_first_size_then_continued(file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,38 @@ def test_a_device_is_refused(root: Path) -> None:
 def test_a_pattern_cannot_lead_out(root: Path, url: str) -> None:
     (root / "sub").mkdir()
     assert reason(root, url.format(root)) is Reason.OUTSIDE_ROOTS
+
+
+def test_a_pattern_with_folders_takes_what_a_shell_would(root: Path) -> None:
+    for name in ("a/x/1.txt", "a/y/2.txt", "b/x/3.txt", ".c/x/4.txt", "b/x/.5.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"1\n")
+    (root / "file").write_bytes(b"1\n")
+    assert samples(root, f"{root}/*/x/*.txt") == 2
+    assert samples(root, f"{root}/*/[xy]/*") == 3
+    assert samples(root, f"{root}/.*/x/4.txt") == 1
+    assert samples(root, f"{root}/**/y/2.txt") == 1
+    assert reason(root, f"{root}/f*/none") is Reason.NOT_FOUND
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may read less")
+@pytest.mark.parametrize(("pattern", "mode"), [("*/f.txt", 0o700), ("b/*.txt", 0o711)])
+def test_a_pattern_leaves_no_folder_out_that_may_not_be_read(pattern: str, mode: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folder is closed to others
+        root = Path(name)
+        root.chmod(0o755)
+        for folder in ("a", "b"):
+            (root / folder).mkdir()
+            (root / folder / "f.txt").write_bytes(b"1\n")
+        (root / "b").chmod(mode)
+        os.seteuid(65534)
+        try:
+            found = count(root, f"{root}/{pattern}")
+        finally:
+            os.seteuid(0)
+    assert isinstance(found, Problem)
+    assert found.reason is Reason.PERMISSION_DENIED
+    assert f"{root}/b" in found.message
 
 
 def test_more_files_than_a_dataset_may_have_are_a_problem(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

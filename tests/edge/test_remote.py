@@ -138,6 +138,17 @@ def test_packed_objects_are_counted_as_what_they_hold() -> None:
         assert count(packed.url)[0].samples == 2
 
 
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_an_object_that_its_server_packs_on_the_way_is_a_problem_unless_its_name_says_so(has_ranges: bool) -> None:
+    packed = gzip.compress(b"1\n2\n")
+    with serve(Web(packed, encoding="gzip", has_ranges=has_ranges)) as web:
+        found = FileCount(Target(web.url, "txt", None), RemoteSource.open).step(60)
+    assert isinstance(found, Problem)
+    assert "gzip (Content-Encoding)" in found.message
+    with serve(Web(packed, encoding="gzip", has_ranges=has_ranges, path="/a.gz")) as web:
+        assert count(web.url)[0].samples == 2
+
+
 def test_a_server_that_is_away_is_a_problem() -> None:
     found = problem("http://127.0.0.1:1/data.txt")
     assert found.reason is Reason.READ_FAILED

@@ -21,6 +21,8 @@ class Web:
     path: str = "/some%20data.txt"
     #: The value of `Authorization` without which it answers 401; none where empty.
     authorization: str = ""
+    #: The value of `Content-Encoding`; none where empty.
+    encoding: str = ""
     #: Where it sends everybody instead.
     redirect_to: str = ""
     #: The values of `Authorization` that came, a request each.
@@ -85,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Last-Modified", "Sat, 01 Aug 2026 00:00:00 GMT")
         if self.web.tag:
             self.send_header("ETag", self.web.tag)
+        if self.web.encoding:
+            self.send_header("Content-Encoding", self.web.encoding)
         if span:
             self.send_header("Content-Range", span)
         self.end_headers()

@@ -10,7 +10,7 @@ Neighbours: `sources` opens, `compression` unpacks, `formats` counts, `proof` sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import index
 from threading import Lock
@@ -78,6 +78,8 @@ class FileCount:
     _decoder: Decoder = field(init=False)
     _counter: Counter = field(init=False)
     _prover: Prover = field(default_factory=Prover)
+    #: What is left of the last block: packed, it may hold a gigabyte, which is more than a step should take.
+    _pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
     _busy: Lock = field(default_factory=Lock)
     _is_dropped: bool = False
 
@@ -105,7 +107,9 @@ class FileCount:
                 raise
             # A plug-in may raise anything.
             why = shown(f"{type(error).__name__}: {error}")
-            return Problem(Reason.COUNTING_FAILED, f"the plug-in for {self.target.format!r} failed: {why}; trying again")
+            return Problem(
+                Reason.COUNTING_FAILED, f"the plug-in for {self.target.format!r} failed: {why}; trying again"
+            )
         finally:
             if self._is_dropped:
                 self.close()
@@ -126,13 +130,17 @@ class FileCount:
         known = self.target.known
         if known is not None and (known.file, known.format) == (source.identity, self.target.format):
             return known
-        while block := source.read(self._prover.size, min(BLOCK_BYTES, self._size - self._prover.size)):
-            for data in self._decoder.feed(block):
+        while True:
+            for data in self._pieces:
                 self._counter.feed(data)
+                if time.monotonic() >= deadline:
+                    return None
+            block = source.read(self._prover.size, min(BLOCK_BYTES, self._size - self._prover.size))
+            if not block:
+                break
+            self._pieces = self._decoder.feed(block)
             self._prover.feed(block)
             self.bytes_read += len(block)
-            if time.monotonic() >= deadline:
-                return None
         if not self._decoder.is_whole:
             name = shown(self.target.path)
             return Problem(Reason.DAMAGED, f"{name} ends within its packed data; it is counted when it is complete")

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import resource
-import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module

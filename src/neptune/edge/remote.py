@@ -22,11 +22,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
+from neptune.edge.compression import is_compressed
 from neptune.edge.problems import Problem, Reason, shown
 from neptune.edge.sources import FileId
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import ClientConfig, HTTPStore, RetryConfig, S3Store
 
 SCHEMES = frozenset({"http", "https", "s3"})
@@ -178,14 +179,21 @@ class RemoteSource:
         import obstore  # noqa: PLC0415
 
         options: GetOptions = {"range": (offset, offset + length), "if_match": self._tag}
-        return bytes(obstore.get(self._store, self._path, options=options).bytes())
+        return bytes(self._plain(obstore.get(self._store, self._path, options=options)).bytes())
+
+    def _plain(self, result: GetResult) -> GetResult:
+        """Return the result unless its bytes are not the object's: nobody here undoes a coding (RFC 9110, 8.4)."""
+        coding = result.attributes.get("Content-Encoding", "identity")
+        if coding != "identity" and not is_compressed(self._path):
+            raise OSError(errno.EIO, f"its server sends it as {shown(str(coding))} (Content-Encoding): store it plain")
+        return result
 
     def _read_whole(self, offset: int, length: int) -> bytes:
         """Read on; nothing where that is no reading on, so that nothing before it can be proved."""
         import obstore  # noqa: PLC0415
 
         if offset == 0:
-            result = obstore.get(self._store, self._path)
+            result = self._plain(obstore.get(self._store, self._path))
             if _identity(self.url, result.meta, None)[2:] != self.identity[2:]:
                 raise OSError(errno.EIO, "it changed while it was read")
             self._whole, self._ahead, self._end = iter(result.stream(WINDOW_BYTES)), b"", 0

@@ -136,6 +136,8 @@ def test_ratios_are_taken_as_they_are_written(given: dict[str, Ratio], expected:
         ({"a": 0.333, "b": 0.333, "c": 0.333}, "a third is written 1/3"),
         ({}, "no part"),
         ({"a": -0.5, "b": 1.5}, "above 0"),
+        ({"a": "1e400"}, "1 at most"),
+        ({"a": "1e-999999999", "b": 1}, "such as 0.8 or 4/5"),
         ({"a": "half", "b": 0.5}, "such as 0.8 or 4/5"),
         ({"a": "1/0", "b": 0.5}, "such as 0.8 or 4/5"),
         ({"a": float("nan"), "b": 0.5}, "such as 0.8 or 4/5"),

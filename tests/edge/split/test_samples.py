@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from neptune.edge.formats import load_format
 from neptune.edge.problems import Problem
-from neptune.edge.split import IndexFailed, Samples, SamplesUnreadable, format_of, open_samples
+from neptune.edge.split import IndexFailed, Samples, SamplesUnreadable, format_of, index, open_samples
 from neptune.errors import SettingsError
 
 Open = Callable[..., Samples]
@@ -61,7 +61,8 @@ def test_random_access_equals_iteration_and_the_formats_own_samples(content: byt
 @given(data, data, st.sampled_from(FORMATS))
 @settings(deadline=None, max_examples=50)  # each file waits 20 ms until its stamps can be trusted
 def test_a_grown_file_reads_as_one_that_was_never_seen(before: bytes, more: bytes, name: str) -> None:
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "WHOLE_BYTES", 0)  # as if it were a large file, which is continued
         path = Path(folder) / "data"
         path.write_bytes(before)
         old = open_samples(path, name, index_folder=folder)
@@ -89,7 +90,7 @@ def test_slices_of_parts_of_shards_are_what_lists_would_give(count: int, draw: s
 
 
 def test_growth_reads_only_what_is_new(open_: Open, tmp_path: Path) -> None:
-    open_(b"".join(b"%d\n" % i for i in range(100_000)))
+    open_(b"".join(b"%d\n" % i for i in range(200_000)))
     with (tmp_path / "data.txt").open("ab") as file:
         file.write(b"one more\n")
     seen: list[tuple[int, int]] = []
@@ -107,6 +108,16 @@ def test_a_replaced_or_rewritten_file_is_indexed_anew(open_: Open, tmp_path: Pat
     assert list(open_()) == [b"c", b"d"]
     assert list(open_(b"\nxyz\n")) == [b"xyz"]
     assert list(open_(b"longer than before\nand other\n")) == [b"longer than before", b"and other"]
+
+
+def test_an_edit_in_a_small_file_that_has_also_grown_is_seen(open_: Open, tmp_path: Path) -> None:
+    open_(b"aaaa\n" * 4000)
+    with (tmp_path / "data.txt").open("r+b") as file:
+        file.seek(9000)
+        file.write(b"\n" * 500)
+        file.seek(0, os.SEEK_END)
+        file.write(b"more\n")
+    assert len(open_()) == 3901
 
 
 def test_a_damaged_index_is_made_anew(open_: Open, tmp_path: Path) -> None:
@@ -190,10 +201,17 @@ def test_nothing_stays_open_when_a_sequence_is_gone(open_: Open) -> None:
     assert descriptors() == before
 
 
-@pytest.mark.parametrize("name", ["data.txt.gz", "data.csv.zst"])
+@pytest.mark.parametrize("name", ["data.txt.gz", "data.csv.zst", "DATA.TXT.GZ"])
 def test_compressed_data_is_refused_with_the_way_round(open_: Open, name: str) -> None:
     with pytest.raises(SamplesUnreadable, match="unpack it first"):
         open_(b"", name=name)
+
+
+def test_the_name_of_the_file_behind_a_link_says_whether_it_is_compressed(open_: Open, tmp_path: Path) -> None:
+    (tmp_path / "data.gz").write_bytes(b"")
+    (tmp_path / "packed.txt").symlink_to("data.gz")
+    with pytest.raises(SamplesUnreadable, match="unpack it first"):
+        open_(name="packed.txt")
 
 
 def test_what_cannot_be_opened_says_why(open_: Open, tmp_path: Path) -> None:
@@ -216,5 +234,5 @@ def test_a_shard_that_does_not_exist_is_refused(open_: Open, k: int, n: int) -> 
 
 
 def test_the_name_tells_the_format() -> None:
-    names: list[str | Path] = ["a.csv", "a.JSONL", "a.csv.gz", "a.txt.zst", "a", "a.dat", Path("b/c.jsonl")]
-    assert [format_of(name) for name in names] == ["csv", "jsonl", "csv", "txt", "txt", "txt", "jsonl"]
+    names: list[str | Path] = ["a.csv", "a.JSONL", "a.csv.gz", "a.txt.zst", "a", "a.dat", Path("b/c.jsonl"), "A.CSV.GZ"]
+    assert [format_of(name) for name in names] == ["csv", "jsonl", "csv", "txt", "txt", "txt", "jsonl", "csv"]

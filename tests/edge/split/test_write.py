@@ -66,6 +66,13 @@ def test_a_name_that_is_no_file_name_is_refused(samples: Samples, tmp_path: Path
         write_files(samples.split({name: 1}), tmp_path / "out", {})
 
 
+def test_a_part_does_not_take_the_place_of_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_bytes(b"{}\n")
+    samples = open_samples(tmp_path / "data.json", "jsonl", index_folder=tmp_path)
+    with pytest.raises(SettingsError, match=r"would be split\.json"):
+        write_files(samples.split({"split": 1}), tmp_path / "out", {})
+
+
 def test_a_folder_that_cannot_be_written_is_named(samples: Samples, tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(CannotWriteParts, match="cannot write the parts to"):

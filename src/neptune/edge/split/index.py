@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from neptune.edge.formats import Format, Span
+from neptune.edge.proof import WHOLE_BYTES
 from neptune.edge.sources import FileId, racy_seconds
 from neptune.errors import NeptuneError
 
@@ -91,8 +92,8 @@ def bring_up_to_date(
 ) -> Header:
     """Make the index true of the open file `data` as it is now, and return its header.
 
-    A file that did not change is not read, and one that only grew is read from its last sample on. An edit in the
-    middle of a file that has also grown is not seen: only a full read would tell.
+    A file that did not change is not read, and one above 1 MiB that only grew is read from its last sample on. An edit
+    in the middle of such a file that has also grown is not seen: only a full read would tell.
 
     Raises:
         IndexFailed: the index cannot be written, or the data not be read.
@@ -151,7 +152,9 @@ def _read_header(index: Path) -> Header | None:
 
 
 def _only_grew(data: int, known: Header, now: FileId) -> bool:
-    return now[:2] == known.file[:2] and now.size > known.size and ends_of(data, known.size) == (known.head, known.tail)
+    # Up to that size the whole is read again, as in counting: no proof is better.
+    has_grown = now[:2] == known.file[:2] and now.size > max(known.size, WHOLE_BYTES)
+    return has_grown and ends_of(data, known.size) == (known.head, known.tail)
 
 
 def ends_of(data: int, size: int) -> tuple[str, str]:

@@ -14,6 +14,7 @@ Neighbours: `samples` reads what is found here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ from neptune.errors import SettingsError
 
 #: What a ratio may be written as. A float means the decimal number that it prints as: 0.1 is a tenth.
 Ratio = float | str | Fraction | Decimal
+_LARGE_EXPONENT = re.compile(r"[eE][+-]?[0-9_]{4}")
 
 
 def exact_ratios(ratios: Mapping[str, Ratio]) -> dict[str, Fraction]:
@@ -43,11 +45,12 @@ def exact_ratios(ratios: Mapping[str, Ratio]) -> dict[str, Fraction]:
 
 def _fraction(name: str, ratio: Ratio) -> Fraction:
     try:
-        found = Fraction(str(ratio))
+        # Such a number's digits alone would take all memory.
+        found = Fraction(_LARGE_EXPONENT.sub("too large", str(ratio)))
     except (ValueError, ZeroDivisionError) as error:
         raise SettingsError(f"the ratio of {name} is {ratio!r}: write a number such as 0.8 or 4/5") from error
-    if found <= 0:
-        raise SettingsError(f"the ratio of {name} is {ratio}: it has to be above 0")
+    if not 0 < found <= 1:
+        raise SettingsError(f"the ratio of {name} is {ratio}: it has to be above 0, and 1 at most")
     return found
 
 

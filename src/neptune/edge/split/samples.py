@@ -35,7 +35,7 @@ class SamplesUnreadable(NeptuneError):
 def format_of(path: str | os.PathLike[str]) -> str:
     """Return the format that the name of a file speaks of: its ending where that is a format's name, otherwise txt."""
     name = Path(path)
-    name = name.with_suffix("") if name.suffix in COMPRESSED else name
+    name = name.with_suffix("") if name.suffix.lower() in COMPRESSED else name
     ending = name.suffix.removeprefix(".").lower()
     return ending if ending in known_formats() else "txt"
 
@@ -195,7 +195,7 @@ def open_samples(
         IndexFailed: the index cannot be written, or the data not be read to its end.
     """
     real = os.path.realpath(path)
-    if command := COMPRESSED.get(Path(path).suffix):
+    if command := COMPRESSED.get(Path(real).suffix.lower()):
         raise SamplesUnreadable(f"{path} is compressed and has no random access: unpack it first, {command} {path}")
     name = (format or format_of(path)).lower()
     rules = load_format(name)

@@ -69,6 +69,8 @@ def _write_all(
 ) -> dict[str, Path]:
     targets = {name: folder / f"{_file_name(name)}{ending(part)}" for name, part in parts.items()}
     for name, part in parts.items():
+        if targets[name].name == MANIFEST:
+            raise SettingsError(f"a part called {name!r} would be {MANIFEST}, which says how the parts were drawn")
         if os.path.realpath(targets[name]) == part.file.path:
             raise CannotWriteParts(f"{targets[name]} is the file that is split: give another output folder")
     try:
