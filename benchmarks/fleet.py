@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 from neptune.protocol.actions import Publish
 from neptune.protocol.desired import Change
 from neptune.protocol.messages import ConditionReport, DesiredObject, StatusReport
-from neptune.protocol.node import Action, NodeLink
+from neptune.protocol.node import Action, NodeLink, Warn
 from neptune.protocol.topics import Topics
 from neptune.transport import Message, Received
 
@@ -62,7 +62,6 @@ class Node:
 
     def __init__(self, number: int, port: int) -> None:
         self.link = NodeLink(node_name(number), time.time_ns() // 10**6, TOPICS, Random(number), "bench")  # noqa: S311
-        self.warned: list[str] = []
         self.connections = 0
         self._port = port
         self._changed: set[int] = set()
@@ -130,8 +129,8 @@ class Node:
                     self._publish(message)
                 case Change(stored):
                     self._report(stored)
-                case _:
-                    self.warned.append(f"{self.link.node}: {action}")
+                case Warn():
+                    pass  # that no cloud answers yet
         if self._timer is not None:
             self._timer.cancel()
         deadline = self.link.next_deadline()
@@ -175,7 +174,6 @@ class State:
     records: int
     unconfirmed: int
     connections: int
-    warned: tuple[str, ...]
 
 
 def state(nodes: list[Node]) -> State:
@@ -188,7 +186,6 @@ def state(nodes: list[Node]) -> State:
         sum(len(node.link.desired.records) for node in nodes),
         sum(len(node.link.outbox) for node in nodes),
         sum(node.connections for node in nodes),
-        tuple(text for node in nodes for text in node.warned)[:5],
     )
 
 

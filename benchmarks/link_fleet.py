@@ -193,7 +193,6 @@ async def _lost(client: Client, fleet: Fleet, wanted: dict[str, int]) -> Row:
     return {
         "lost": len(wrong) + len(wanted) - len(items) + state.unconfirmed,
         "node_connections": state.connections,
-        "warned": state.warned,
     }
 
 
