@@ -128,7 +128,9 @@ def test_an_api_server_without_crds_or_away_is_named_and_waited_for(
             world.start_edge("edge0")
             assert plane.url in world.expect_log("cloud-controller", "unreachable")
             plane.start_apiserver()
-            assert "`neptune crds` writes it" in world.expect_log("cloud-controller", "does not know datasets.neptune.io")
+            assert "`neptune crds` writes it" in world.expect_log(
+                "cloud-controller", "does not know datasets.neptune.io"
+            )
             install_crds(plane.kubeconfig)
             world.apply("data", world.write("data.txt", "1\n"), "edge0")
             world.expect_samples("data", 1)
