@@ -31,7 +31,7 @@ SETTINGS = (
 )  # fmt: skip
 PROGRAM = Program(
     "cloud-controller",
-    "Keeps Kubernetes Datasets, Models and FederatedTasks in step with edge nodes, over an MQTT broker.",
+    "Keeps Datasets, Models and FederatedTasks in step with edge nodes over MQTT.",
     __version__,
     SETTINGS,
     epilog="Each flag is also a variable (--log-level: NEPTUNE_LOG_LEVEL) and a key in the TOML file.",
