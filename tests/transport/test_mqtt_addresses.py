@@ -46,13 +46,18 @@ async def silent() -> AsyncIterator[int]:
     ("urls", "encrypted"),
     [
         (["mqtts://a", "wss://b"], True),
-        (["mqtts://a", "mqtt://b"], False),
-        (["ws://a", "wss://b"], False),
+        (["mqtt://a", "ws://b"], False),
         (["mqtt://a"], False),
     ],
 )
 def test_it_is_encrypted_where_each_of_its_addresses_is(urls: list[str], encrypted: bool) -> None:
     assert transport(*urls).is_encrypted is encrypted
+
+
+@pytest.mark.parametrize("urls", [["mqtts://a", "mqtt://b"], ["ws://a", "wss://b"]])
+def test_a_password_is_not_failed_over_to_an_address_in_the_clear(urls: list[str]) -> None:
+    with pytest.raises(SettingsError, match="some are encrypted and some are not"):
+        transport(*urls, username="edge0", password="secret")
 
 
 async def test_the_next_address_is_tried_when_one_fails(start_mosquitto: StartMosquitto) -> None:

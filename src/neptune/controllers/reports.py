@@ -31,7 +31,7 @@ class Report:
 
 
 def settle(link: Link, report: Report, code: int, reason: str = "") -> None:
-    """Tell the node what became of its report; a refusal is logged."""
-    if code != messages.OK:
+    """Tell the node what became of its report; the first refusal of a kind is logged, for a node can say much."""
+    if code != messages.OK and link.core.is_first(report.node, f"report refused {code}"):
         log.info("report refused", node=report.node, uid=report.status.uid, code=code, reason=reason)
     link.settle(report.node, Verdict(report.status.uid, report.epoch, report.status.seq, code, reason))

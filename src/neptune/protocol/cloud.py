@@ -324,13 +324,17 @@ class CloudLink:
         self.dropped += 1
         return self._warn_once(node, "message dropped", reason)
 
-    def _warn_once(self, node: str, event: str, reason: str) -> list[Action]:
+    def is_first(self, node: str, event: str) -> bool:
+        """Tell whether this is the first such event of the node on its connection, so that it is worth a line."""
         if (node, event) in self._warned:
-            return []
+            return False
         if len(self._warned) >= _MAX_WARNED:
             self._warned.clear()
         self._warned.add((node, event))
-        return [Warn(event, node, reason)]
+        return True
+
+    def _warn_once(self, node: str, event: str, reason: str) -> list[Action]:
+        return [Warn(event, node, reason)] if self.is_first(node, event) else []
 
 
 def _parts(objects: list[DesiredObject], deleted: list[str]) -> list[ObjectsResult]:

@@ -71,7 +71,11 @@ class MqttSettings:
             raise SettingsError("client key without a certificate: give both, or neither")
         if not self.tls and (self.ca_file or self.cert_file):
             raise SettingsError(f"TLS files are given, but {self.url} is not encrypted: write mqtts:// or wss://")
-        self.each()
+        if len({settings.tls for settings in self.each()}) > 1:
+            # Whoever can break the encrypted connection would have the password at the next address.
+            raise SettingsError(
+                "broker URLs: some are encrypted and some are not; make all mqtts:// or wss://, or none"
+            )
 
     def _check_url(self) -> None:
         try:

@@ -67,6 +67,17 @@ async def test_an_unknown_uid_is_not_found(cluster: Cluster, broker: BrokerCore)
         assert (await node.verdict(1)).code == 404
 
 
+async def test_a_node_that_reports_what_is_not_its_own_all_the_time_gets_one_line_of_the_log(
+    cluster: Cluster, broker: BrokerCore
+) -> None:
+    async with controller(cluster, broker), Voice(broker, "edge0") as node:
+        with structlog.testing.capture_logs() as logs:
+            for number in range(1, 6):
+                await node.report(report(f"none-{number}", seq=number))
+            assert [(await node.verdict(number)).code for number in range(1, 6)] == [404] * 5
+        assert [entry["event"] for entry in logs].count("report refused") == 1
+
+
 @pytest.mark.parametrize("together", [True, False])
 async def test_the_newest_report_wins_in_whatever_order_they_arrive(
     cluster: Cluster, broker: BrokerCore, together: bool
