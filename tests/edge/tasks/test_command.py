@@ -16,7 +16,7 @@ import pytest
 
 from neptune.edge.agent import AgentSettings
 from neptune.edge.tasks import command
-from neptune.edge.tasks.command import TaskCommand
+from neptune.edge.tasks.command import CommandRunner, TaskCommand
 from neptune.edge.tasks.command_child import MAX_OUTPUT_BYTES
 from neptune.errors import SettingsError
 from neptune.protocol.topics import Topics
@@ -153,6 +153,23 @@ async def test_a_child_that_left_its_session_does_not_outlive_it(
         await eventually(lambda: not is_alive(pid))
 
 
+async def test_two_cancellations_wait_for_its_end_as_one_does(tmp_path: Path) -> None:
+    script = f"trap 'sleep 0.1; exit' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.01; done"
+    runner = CommandRunner(TaskCommand(("/bin/sh", "-c", script)), {})
+
+    async def settled() -> bool:
+        return False
+
+    running = asyncio.create_task(runner.supervise(tmp_path, settled, print, print))
+    await eventually(lambda: pid_of(tmp_path) > 0)
+    for _ in range(2):  # the task goes, and the agent stops
+        running.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not is_alive(pid_of(tmp_path))
+
+
 async def test_a_new_order_starts_it_anew_and_its_last_words_count_for_nothing(
     cloud: Cloud, broker: BrokerCore, tmp_path: Path
 ) -> None:
@@ -226,7 +243,7 @@ AGENT = """
     import asyncio, sys
     from pathlib import Path
     from neptune.edge.store import Store
-    from neptune.edge.tasks.command import TaskCommand
+    from neptune.edge.tasks.command import CommandRunner, TaskCommand
     from neptune.protocol.desired import Change
     from neptune.transport.broker import BrokerCore
     from tests.edge.bench import memory, running_agent, settings

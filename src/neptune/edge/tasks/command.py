@@ -15,10 +15,10 @@ import shlex
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from neptune.edge.problems import shown
 from neptune.errors import SettingsError
@@ -131,7 +131,23 @@ class CommandRunner:
             await child.wait()
             return _exit_of(said, child)
         finally:
-            await _ended(child)
+            await _to_its_end(_ended(child))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for something that is bounded by itself, however often this is cancelled: a task that goes while the agent
+    stops is, and the process must not be left behind.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled:
+        raise cancelled
 
 
 async def _ended(child: Process) -> None:
