@@ -132,15 +132,8 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a request may be sent: the connection is open and nothing is under way on it."""
-        transport = self._transport
-        return (
-            self._phase is _Phase.IDLE
-            and self._keeps_alive
-            and self._broken is None
-            and not transport.is_closing()
-            # An answer that came before the request was sent in full: the rest would go on the wire still.
-            and not transport.get_write_buffer_size()
-        )
+        idle = self._phase is _Phase.IDLE and self._broken is None
+        return idle and self._keeps_alive and not self._transport.is_closing()
 
     async def ask(self, request: bytes, *, streams: bool = False) -> Answer:
         """Send a request and return its answer. Whoever is cancelled meanwhile leaves a closed connection.
@@ -322,4 +315,6 @@ class Connection(asyncio.Protocol):
         """Let the answer be whole."""
         if self._phase is _Phase.BODY:
             self._phase = _Phase.IDLE
+            if self._transport.get_write_buffer_size():
+                self._keeps_alive = False  # it came early: the rest of the request would go on the wire still
             self._wake()
