@@ -65,8 +65,7 @@ class ApiSession:
         self._context = context
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines(timeout_seconds)
-        self._access: Access | None = None
-        self._way: Way | None = None
+        self._known: tuple[Access, Way] | None = None
         self._pool = Pool()
         self._fields = ""  # of each request: where it goes, who asks
         self._fields_until = 0.0
@@ -85,7 +84,7 @@ class ApiSession:
             SettingsError: there is no usable configuration; the text names the file and the remedy.
         """
         async with self._loading:
-            return self._access or await self._load_access()
+            return (self._known or await self._load_access())[0]
 
     async def close(self) -> None:
         """Close all connections. Idempotent; the next request would open new ones."""
@@ -177,7 +176,7 @@ class ApiSession:
                 raise
             answer, connection = await self._send(request)
         refusal = _refusal(answer)
-        anonymous = self._access is not None and self._access.anonymous
+        anonymous = self._known is not None and self._known[0].anonymous
         doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
         if doubtful and await self._reload():
             answer, connection = await self._send(request)
@@ -187,10 +186,10 @@ class ApiSession:
         return answer, connection
 
     async def _send(self, request: _Request) -> tuple[Answer, Connection]:
-        access = self._access or await self.connect()
-        way = self._way or _way(access)
-        if asyncio.get_running_loop().time() >= self._fields_until:
-            await self._authorize(access, way)
+        known = self._known
+        if known is None or asyncio.get_running_loop().time() >= self._fields_until:
+            known = await self._authorized()
+        _, way = known
         target = way.target(quote(request.path) + _query(tuple((request.params or {}).items())))
         lines = self._fields + _content_fields(request.accept, request.content_type, compressed=not request.streams)
         if request.body is not None:
@@ -239,15 +238,15 @@ class ApiSession:
         for each in self.observers:
             each.broke(cause)
 
-    async def _load_access(self) -> Access:
+    async def _load_access(self) -> tuple[Access, Way]:
         loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)
         access = await self._in_time(loading)
-        self._way = _way(access)
-        self._access = access
-        self._host = self._way.server.netloc
+        way = _way(access)
+        self._known = access, way
+        self._host = way.server.netloc
         self._loaded_at = asyncio.get_running_loop().time()
         self._fields_until = 0.0
-        return access
+        return self._known
 
     async def _in_time(self, loading: Coroutine[Any, Any, T]) -> T:
         try:
@@ -267,11 +266,13 @@ class ApiSession:
             await self._load_access()
             return True
 
-    async def _authorize(self, access: Access, way: Way) -> None:
+    async def _authorized(self) -> tuple[Access, Way]:
+        """Return what is known, with the header that proves who we are up to date."""
         loop = asyncio.get_running_loop()
         async with self._loading:
+            access, way = known = self._known or await self._load_access()
             if loop.time() < self._fields_until:
-                return  # another request did it while this one waited
+                return known  # another request did it while this one waited
             value = await self._in_time(asyncio.to_thread(access.authorization))
             lines = way.head_fields() + field("User-Agent", f"neptune/{__version__}")
             try:
@@ -282,10 +283,11 @@ class ApiSession:
                     "look for a line end or the like in the token that the kubeconfig names"
                 ) from error
             self._fields_until = loop.time() + AUTHORIZATION_SECONDS
+            return known
 
     @property
     def _url(self) -> str:
-        return self._access.url if self._access else "the API server"
+        return self._known[0].url if self._known else "the API server"
 
     def _unreachable(self, error: OSError) -> ApiUnreachable:
         if isinstance(error, ssl.SSLError):
