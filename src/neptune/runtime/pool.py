@@ -104,7 +104,7 @@ class Pool:
         self._open: dict[Connection, Way] = {}
         self._idle: dict[Connection, float] = {}  # since when, the oldest first
         self._sweeping: asyncio.TimerHandle | None = None
-        self._all_gone = asyncio.Event()
+        self._given_up: set[socket.socket] = set()  # on the way here, when whoever wanted them was cancelled
 
     async def ask(self, way: Way, method: str, request: bytes, *, streams: bool = False) -> tuple[Answer, Connection]:
         """Send a request and return its answer; see `Connection.ask`. One that `streams` must be given to `done`.
@@ -149,11 +149,10 @@ class Pool:
         self._idle.clear()
         for connection in [*self._open]:
             connection.abort()
-        if self._open:
-            self._all_gone.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._all_gone.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while self._open or any(each.fileno() >= 0 for each in self._given_up):  # noqa: ASYNC110  # sockets tell nobody
+                    await asyncio.sleep(0.001)
 
     def _unused(self, way: Way) -> Connection | None:
         """Take the connection that was used last, so that the others may grow old."""
@@ -181,8 +180,6 @@ class Pool:
     def _gone(self, connection: Connection) -> None:
         self._open.pop(connection, None)
         self._idle.pop(connection, None)
-        if not self._open:
-            self._all_gone.set()
 
     async def _connect(self, way: Way) -> Connection:
         try:
@@ -195,24 +192,31 @@ class Pool:
         return connection
 
     async def _opened(self, way: Way) -> Connection:
-        loop = asyncio.get_running_loop()
-        first = way.proxy or way.server
-        tls = (ssl.create_default_context() if first.scheme == "https" else None) if way.proxy else way.tls
-        name = first.host if way.proxy else way.server_hostname or first.host
-        transport, connection = await loop.create_connection(
-            lambda: Connection(self._gone), sock=await _socket(first), ssl=tls, server_hostname=name if tls else None
-        )
-        if not way.proxy or not way.tls:
-            return connection
+        connected = await _socket(way.proxy or way.server)
         try:
-            await _tunnel(connection, way.server, way.proxy)
-            inner = Connection(self._gone)
-            secure = await loop.start_tls(
-                transport, inner, way.tls, server_hostname=way.server_hostname or way.server.host
-            )
+            return await self._through(connected, way)
         except BaseException:
-            transport.abort()
+            # The loop, which has it now, would say TLS's goodbye and wait for the other side's.
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+            self._given_up = {each for each in self._given_up if each.fileno() >= 0} | {connected}
             raise
+
+    async def _through(self, connected: socket.socket, way: Way) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls, name = way.tls, way.server_hostname or way.server.host
+        if way.proxy:
+            outer, outer_name = (ssl.create_default_context() if way.proxy.scheme == "https" else None), way.proxy.host
+        else:
+            outer, outer_name = tls, name
+        transport, connection = await loop.create_connection(
+            lambda: Connection(self._gone), sock=connected, ssl=outer, server_hostname=outer_name if outer else None
+        )
+        if not way.proxy or not tls:
+            return connection
+        await _tunnel(connection, way.server, way.proxy)
+        inner = Connection(self._gone)
+        secure = await loop.start_tls(transport, inner, tls, server_hostname=name)
         if secure is None:
             raise ConnectionResetError("the connection was closed during the TLS handshake")
         inner.connection_made(secure)
