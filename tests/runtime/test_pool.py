@@ -141,6 +141,25 @@ async def test_a_connection_along_an_older_way_is_not_used_again() -> None:
         await eventually(lambda: server.open == 1)
 
 
+async def test_a_connection_that_was_in_use_when_the_way_changed_is_closed_after_its_answer() -> None:
+    gate = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        await gate.wait()
+        writer.write(ok(b"late"))
+        await reader.read()
+
+    server = Counting(slow, sends(ok(b"x"), hold=True))
+    async with serving(server) as port, pooled() as pool:
+        late = asyncio.create_task(ask(pool, way_to(port)))
+        await eventually(lambda: server.open == 1)
+        assert await ask(pool, way_to(port)) == b"x"
+        gate.set()
+        assert await late == b"late"
+        await eventually(lambda: server.open == 1)
+
+
 async def test_closing_ends_requests_and_streams_and_leaves_nothing_open() -> None:
     server = Counting(sends(ok(b"x"), chunked(b"x")[:-5], hold=True), sends(hold=True))
     async with serving(server) as port:
