@@ -124,7 +124,6 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._streams = False
         self._paused = False
-        self._until_close = False
         self._keeps_alive = True
         self._waiting_since = 0.0
         self._silence: asyncio.TimerHandle | None = None
@@ -263,7 +262,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """End an answer that has no other end."""
-        if self._phase is _Phase.BODY and self._until_close and self._broken is None:
+        framing = {b"content-length", b"transfer-encoding"}.intersection(name for name, _ in self._answer.headers)
+        if self._phase is _Phase.BODY and not framing and self._broken is None:
             self.on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -299,8 +299,6 @@ class Connection(asyncio.Protocol):
         self._answer.status = status
         self._phase = _Phase.BODY
         self._keeps_alive = self._parser.should_keep_alive()
-        names = {name for name, _ in self._answer.headers}
-        self._until_close = not names & {b"content-length", b"transfer-encoding"}
         self._streams = self._streams and status < 300
         if self._streams:
             self._wake()
