@@ -12,7 +12,9 @@ import yaml
 from aiohttp import web
 
 from neptune.api.core import Namespace
+from neptune.errors import SettingsError
 from neptune.runtime import ApiError, ApiUnreachable, Client, Forbidden, ServerError, TooManyRequests, Unauthorized
+from neptune.runtime.session import Cause
 from tests.runtime.widgets import (
     Widget,
     faulty_server,
@@ -24,6 +26,7 @@ from tests.runtime.widgets import (
     streaming,
     write_kubeconfig,
 )
+from tests.runtime.wire import head_of, ok, sends, serving
 
 NEVER = streaming()
 
@@ -238,3 +241,90 @@ async def test_a_certificate_of_another_authority_is_refused_unless_told_not_to_
     client = Client(path)
     assert (await client.list(Namespace)).items
     await client.close()
+
+
+def write_config(path: Path, server: str, **cluster: str) -> Path:
+    config = json.loads(write_kubeconfig(path, server, token="t").read_text())
+    config["clusters"][0]["cluster"].update(cluster)
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def test_a_token_that_no_header_can_carry_is_refused_and_not_told(tmp_path: Path) -> None:
+    count, error = await list_from(tmp_path, listing(), token="secret\r\nX-Remote-User: admin")
+    assert (count, type(error)) == (0, ApiUnreachable)
+    assert "Authorization holds a character that no header may have" in str(error)
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "server", ["https://", "https://kube:port", "https://kube:99999", "ftp://kube", "https://a..b"]
+)
+async def test_a_server_that_is_no_url_of_one_is_a_matter_of_the_settings(tmp_path: Path, server: str) -> None:
+    client = Client(write_config(tmp_path / "config", server))
+    with pytest.raises(SettingsError, match="Look at `server` and `proxy-url` in the kubeconfig"):
+        await client.connect()
+    await client.close()
+
+
+async def test_the_proxy_of_a_kubeconfig_is_used(tmp_path: Path) -> None:
+    heads = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await head_of(reader))
+        writer.write(ok(json.dumps({**item("a"), "metadata": {}, "items": []}).encode()))
+
+    async with serving(proxy) as port:
+        url = f"http://user:pw@127.0.0.1:{port}"
+        client = Client(write_config(tmp_path / "config", "http://kube.example:6443", **{"proxy-url": url}))
+        assert (await client.list(Widget)).items == []
+        await client.close()
+    assert heads[0].startswith("GET http://kube.example:6443/apis/example.com/v1/widgets?")
+    assert "Host: kube.example:6443\r\n" in heads[0]
+    assert "Proxy-Authorization: Basic dXNlcjpwdw==\r\n" in heads[0]
+    assert "Authorization: Bearer t\r\n" in heads[0]
+
+
+async def test_a_list_may_come_compressed_and_is_read_when_it_does(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.json_response({"metadata": {}, "items": [item("a")]})
+        response.enable_compression()  # if it is asked for
+        assert request.headers["Accept-Encoding"] == "gzip"
+        return response
+
+    assert await list_from(tmp_path, answer) == (1, ["a"])
+
+
+async def test_what_is_no_http_is_unreachable_with_what_came_and_counted_with_the_status_that_was_seen(
+    tmp_path: Path,
+) -> None:
+    seen: list[int] = []
+
+    class Statuses(NoObserver):
+        def answered(self, method: str, status: int, host: str) -> None:
+            seen.append(status)
+
+    async with serving(sends(b"SSH-2.0\r\n", hold=True)) as port:
+        client = Client(write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{port}"))
+        client.measure(Statuses())
+        with pytest.raises(ApiUnreachable, match=r"is unreachable: .*is a proxy on the way\? b'SSH-2\.0"):
+            await client.get(Widget, key("a"))
+        await client.close()
+    async with serving(sends(ok(b"{}")[:-1])) as port:
+        client = Client(write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{port}"))
+        client.measure(Statuses())
+        with pytest.raises(ApiUnreachable, match="broke before the answer was complete"):
+            await client.get(Widget, key("a"))
+        await client.close()
+    assert seen == [0, 200]
+
+
+class NoObserver:
+    def repeated(self, method: str, status: int, host: str) -> None:
+        pass
+
+    def finished(self, method: str, host: str, seconds: float) -> None:
+        pass
+
+    def broke(self, cause: Cause) -> None:
+        pass

@@ -1,35 +1,35 @@
-"""HTTP to one API server: the only door to aiohttp as a client.
+"""HTTP to one API server: requests with credentials, in time, repeated where the server asks for it.
 
 Invariant: every request has a deadline, a failure is an `ApiError`, and nothing here blocks the event loop: what
 `access` does runs in a thread. Credentials that stopped working are loaded anew before anybody hears of it.
-Neighbours: `client` speaks Kubernetes over it, `access` knows the way; nobody else connects to the API server.
+Neighbours: `client` speaks Kubernetes over it, `access` knows the way, `pool` has the connections; nobody else connects
+to the API server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
-from weakref import WeakSet
-
-import aiohttp
-from yarl import URL
+from urllib.parse import quote, urlencode
 
 from neptune import __version__
+from neptune.errors import SettingsError
 from neptune.runtime.access import Access, load_access
+from neptune.runtime.connection import Answer, Broken, Connection, field, fields, request_head
 from neptune.runtime.deadlines import Deadlines
 from neptune.runtime.errors import ApiError, ApiUnreachable, Forbidden, Unauthorized, error_for
+from neptune.runtime.pool import Pool, Way, address
 from neptune.runtime.serverwarnings import WarningLog
 from neptune.runtime.session import Cause, Observer
 from neptune.runtime.slots import Slots
 
 REQUEST_SECONDS = 30.0
-CONNECT_SECONDS = 10.0
 #: Requests at a time, streams not counted. More would only queue in the server, where an edit waits behind a list that
 #: is worked off; each also takes a connection (a TLS handshake, 100 KB). 16 keep a server with 2 cores busy.
 MAX_IN_FLIGHT = 16
@@ -65,11 +65,10 @@ class ApiSession:
         self._context = context
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines(timeout_seconds)
-        self._access: Access | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._header: dict[str, str] = {}
-        self._header_until = 0.0
+        self._known: tuple[Access, Way] | None = None
+        self._pool = Pool()
+        self._fields = ""  # of each request: where it goes, who asks
+        self._fields_until = 0.0
         self._loaded_at = 0.0
         self._loading = asyncio.Lock()
         self._in_flight = Slots(MAX_IN_FLIGHT, MAX_LOW_IN_FLIGHT)
@@ -85,14 +84,11 @@ class ApiSession:
             SettingsError: there is no usable configuration; the text names the file and the remedy.
         """
         async with self._loading:
-            return self._access or await self._load_access()
+            return (self._known or await self._load_access())[0]
 
     async def close(self) -> None:
         """Close all connections. Idempotent; the next request would open new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-            await self._hang_up()
+        await self._pool.close()
 
     async def request(
         self,
@@ -107,19 +103,18 @@ class ApiSession:
         """Send one request and return the body of the answer, within `timeout_seconds` in all.
 
         429 and 5xx are repeated when the server says after how long, whatever the verb (as client-go); after a 401
-        the credentials are loaded anew. When the connection breaks, aiohttp repeats GET, PUT and DELETE once (RFC
-        9112, 9.3.1).
+        the credentials are loaded anew. When the connection breaks, GET, PUT and DELETE are sent once more.
 
         Raises:
             ApiError: the server refused, or did not answer.
         """
-        headers = {"Accept": accept, **({"Content-Type": content_type} if body is not None else {})}
         clock = asyncio.get_running_loop().time
         start = clock()
+        request = _Request(method, path, params, accept, body, content_type if body is not None else "")
         try:
             with self._deadlines.begin():
-                return await self._persist(method, path, params=params, data=body, headers=headers)
-        except (aiohttp.ClientError, OSError) as error:
+                return await self._persist(request)
+        except OSError as error:
             raise self._unreachable(error) from error
         finally:
             for each in self.observers if self._host else ():
@@ -134,34 +129,32 @@ class ApiSession:
         Raises:
             ApiError: the server refused, the connection broke, or nothing came for `idle_seconds`.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
             with self._deadlines.begin():
-                response = await self._answer("GET", path, params=params, timeout=timeout, headers={"Accept": accept})
-        except (aiohttp.ClientError, OSError) as error:
+                _, connection = await self._answer(_Request("GET", path, params, accept, streams=True))
+        except OSError as error:
             raise self._unreachable(error) from error
         try:
-            async with aclosing(self._lines(response, idle_seconds)) as lines:
+            async with aclosing(self._lines(connection, idle_seconds)) as lines:
                 yield lines
         finally:
-            # `close` alone waits in the background, beyond our own end, for the server's part of the TLS goodbye.
-            if response.connection is not None and response.connection.transport is not None:
-                response.connection.transport.abort()
-            response.close()
+            self._pool.done(connection)
 
-    async def _persist(self, method: str, path: str, **arguments: Any) -> bytes:
+    async def _persist(self, request: _Request) -> bytes:
         repeats = 0
         while True:
             try:
-                async with self._in_flight, await self._answer(method, path, **arguments) as response:
-                    self._count_repeat(repeats, method, response.status)
-                    return await response.read()
+                async with self._in_flight:
+                    answer, _ = await self._answer(request)
             except ApiError as refusal:
-                self._count_repeat(repeats, method, refusal.status)
+                self._count_repeat(repeats, request.method, refusal.status)
                 again = refusal.status == 429 or refusal.status >= 500
                 if not again or refusal.retry_after is None or repeats == MAX_RETRIES:
                     raise
                 delay = refusal.retry_after
+            else:
+                self._count_repeat(repeats, request.method, answer.status)
+                return answer.body
             repeats += 1
             await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
 
@@ -170,88 +163,59 @@ class ApiSession:
             for each in self.observers:
                 each.repeated(method, status, self._host)
 
-    async def _answer(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
+    async def _answer(self, request: _Request) -> tuple[Answer, Connection]:
         """Return the answer if it is a success; raise it if not.
 
         Credentials that are refused are loaded anew, once. So are missing ones: `kubernetes` goes on without when an
         exec plugin fails. So is the authority when the server's certificate does not fit it: it may have been replaced.
         """
         try:
-            response = await self._send(method, path, **arguments)
-        except aiohttp.ClientSSLError:
+            answer, connection = await self._send(request)
+        except ssl.SSLError:
             if not await self._reload():
                 raise
-            response = await self._send(method, path, **arguments)
-        refusal = await _refusal(response)
-        anonymous = self._access is not None and self._access.anonymous
+            answer, connection = await self._send(request)
+        refusal = _refusal(answer)
+        anonymous = self._known is not None and self._known[0].anonymous
         doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
         if doubtful and await self._reload():
-            response = await self._send(method, path, **arguments)
-            refusal = await _refusal(response)
+            answer, connection = await self._send(request)
+            refusal = _refusal(answer)
         if refusal:
             raise refusal
-        return response
+        return answer, connection
 
-    async def _send(self, method: str, path: str, **arguments: Any) -> aiohttp.ClientResponse:
-        access = self._access or await self.connect()
-        await self._authorize(access)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # No limit: a watch holds a connection for minutes; `_in_flight` bounds the rest.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, socket_factory=self._socket),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                headers={"User-Agent": f"neptune/{__version__}"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        headers = {**arguments.pop("headers", {}), **self._header}
-        query = _query(tuple((arguments.pop("params", None) or {}).items()))
-        # Encoded here: yarl takes 30 us to do it, and the same few parameters come again and again.
-        url = URL(f"{access.url}{quote(path)}{query}", encoded=True)
+    async def _send(self, request: _Request) -> tuple[Answer, Connection]:
+        known = self._known
+        if known is None or asyncio.get_running_loop().time() >= self._fields_until:
+            known = await self._authorized()
+        _, way = known
+        target = way.target(quote(request.path) + _query(tuple((request.params or {}).items())))
+        lines = self._fields + _content_fields(request.accept, request.content_type, compressed=not request.streams)
+        if request.body is not None:
+            lines = f"{lines}Content-Length: {len(request.body)}\r\n"
+        head = request_head(request.method, target, lines).encode("latin-1")
         status = 0
         try:
-            response = await self._session.request(
-                method,
-                url,
-                headers=headers,
-                ssl=access.tls,
-                server_hostname=access.server_hostname,
-                proxy=access.proxy,
-                allow_redirects=False,
-                **arguments,
+            answer, connection = await self._pool.ask(
+                way, request.method, head + request.body if request.body else head, streams=request.streams
             )
-            status = response.status
+            status = answer.status
+        except Broken as error:
+            status = error.status
+            raise
         finally:
             for each in self.observers:
-                each.answered(method, status, self._host)
-        if warnings := response.headers.getall("Warning", ()):
-            self._warnings.saw(warnings, f"{method} {path}")
-        return response
+                each.answered(request.method, status, self._host)
+        if warnings := answer.values(b"warning"):
+            self._warnings.saw(warnings, f"{request.method} {request.path}")
+        return answer, connection
 
-    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
-        new = socket.socket(*address[:3])
-        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._sockets.add(new)
-        return new
-
-    async def _hang_up(self) -> None:
-        """End what is left of connections whose request was cancelled.
-
-        aiohttp says TLS's goodbye and does not wait for the server's, which then comes after the loop is closed.
-        """
-        for _ in range(100):
-            left = [each for each in self._sockets if each.fileno() >= 0]
-            if not left:
-                return
-            for each in left:
-                with suppress(OSError):  # not connected any more
-                    each.shutdown(socket.SHUT_RDWR)
-            await asyncio.sleep(0.01)
-
-    async def _lines(self, response: aiohttp.ClientResponse, idle_seconds: float) -> AsyncGenerator[bytes, None]:
-        # Not readline: it refuses a line longer than its buffer, and an object may take 1.5 MB (etcd's limit).
+    async def _lines(self, connection: Connection, idle_seconds: float) -> AsyncGenerator[bytes, None]:
+        # An object may take 1.5 MB (etcd's limit), and more as JSON.
         parts: list[bytes] = []
         try:
-            async for chunk in response.content.iter_any():
+            while chunk := await connection.read(idle_seconds):
                 if b"\n" not in chunk:
                     parts.append(chunk)
                     continue
@@ -266,7 +230,7 @@ class ApiSession:
                 f"{self._url} sent nothing for {idle_seconds:.0f} s, not even a bookmark; "
                 "something on the way may have dropped the connection"
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             self._count_break("cut")
             raise self._unreachable(error) from error
 
@@ -274,13 +238,15 @@ class ApiSession:
         for each in self.observers:
             each.broke(cause)
 
-    async def _load_access(self) -> Access:
+    async def _load_access(self) -> tuple[Access, Way]:
         loading = asyncio.to_thread(load_access, self._kubeconfig, self._context)
-        self._access = access = await self._in_time(loading)
-        self._host = urlsplit(access.url).netloc
+        access = await self._in_time(loading)
+        way = _way(access)
+        self._known = access, way
+        self._host = way.server.netloc
         self._loaded_at = asyncio.get_running_loop().time()
-        self._header_until = 0.0
-        return access
+        self._fields_until = 0.0
+        return self._known
 
     async def _in_time(self, loading: Coroutine[Any, Any, T]) -> T:
         try:
@@ -300,31 +266,65 @@ class ApiSession:
             await self._load_access()
             return True
 
-    async def _authorize(self, access: Access) -> None:
+    async def _authorized(self) -> tuple[Access, Way]:
+        """Return what is known, with the header that proves who we are up to date."""
         loop = asyncio.get_running_loop()
-        if loop.time() < self._header_until:
-            return
         async with self._loading:
-            if loop.time() < self._header_until:
-                return  # another request did it while this one waited
+            access, way = known = self._known or await self._load_access()
+            if loop.time() < self._fields_until:
+                return known  # another request did it while this one waited
             value = await self._in_time(asyncio.to_thread(access.authorization))
-            self._header = {"Authorization": value} if value else {}
-            self._header_until = loop.time() + AUTHORIZATION_SECONDS
+            lines = way.head_fields() + field("User-Agent", f"neptune/{__version__}")
+            try:
+                self._fields = lines + (field("Authorization", value) if value else "")
+            except ValueError as error:
+                raise ApiUnreachable(
+                    f"the credentials for {self._url} cannot be sent: {error}; "
+                    "look for a line end or the like in the token that the kubeconfig names"
+                ) from error
+            self._fields_until = loop.time() + AUTHORIZATION_SECONDS
+            return known
 
     @property
     def _url(self) -> str:
-        return self._access.url if self._access else "the API server"
+        return self._known[0].url if self._known else "the API server"
 
-    def _unreachable(self, error: Exception) -> ApiUnreachable:
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+    def _unreachable(self, error: OSError) -> ApiUnreachable:
+        if isinstance(error, ssl.SSLError):
             advice = "check certificate-authority and tls-server-name in the kubeconfig"
         elif isinstance(error, TimeoutError):
             advice = f"check that it is not overloaded (the limit is {self._timeout_seconds:g} s)"
         else:
             advice = "check that the API server runs and that the kubeconfig's `server` is right"
-        # aiohttp's own text has the address of an SSLContext in it.
-        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        return ApiUnreachable(f"{self._url} is unreachable: {str(cause) or type(cause).__name__}; {advice}")
+        return ApiUnreachable(f"{self._url} is unreachable: {str(error) or type(error).__name__}; {advice}")
+
+
+@dataclass(slots=True)  # not frozen: that takes a microsecond more to make
+class _Request:
+    """What is asked for, before it is known of whom and by whom."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None
+    accept: str
+    body: bytes | None = None
+    content_type: str = ""
+    streams: bool = False
+
+
+def _way(access: Access) -> Way:
+    try:
+        return Way(
+            server=address(access.url),
+            tls=access.tls if isinstance(access.tls, ssl.SSLContext) else None,
+            server_hostname=access.server_hostname,
+            proxy=address(access.proxy) if access.proxy else None,
+        )
+    except ValueError as error:
+        raise SettingsError(
+            f"the API server cannot be reached: {error}. Look at `server` and `proxy-url` in the kubeconfig, "
+            "and at HTTPS_PROXY"
+        ) from error
 
 
 @lru_cache(maxsize=256)
@@ -332,9 +332,16 @@ def _query(params: tuple[tuple[str, str], ...]) -> str:
     return f"?{urlencode(params)}" if params else ""
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> ApiError | None:
+@lru_cache(maxsize=64)
+def _content_fields(accept: str, content_type: str, *, compressed: bool) -> str:
+    # kube-apiserver compresses lists from 128 KB on for those who ask, and no watch.
+    pairs = [("Accept", accept), ("Content-Type", content_type), ("Accept-Encoding", "gzip" if compressed else "")]
+    return fields(*(pair for pair in pairs if pair[1]))
+
+
+def _refusal(answer: Answer) -> ApiError | None:
     """Return the error that the answer stands for, or None for a success."""
-    if response.status < 300:
+    if answer.status < 300:
         return None
-    after = response.headers.get("Retry-After", "")
-    return error_for(response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None)
+    after = "".join(answer.values(b"retry-after")[:1])
+    return error_for(answer.status, answer.body, retry_after=float(after) if after.isdecimal() else None)

@@ -15,11 +15,12 @@ import shlex
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from neptune.edge.ending import to_its_end
 from neptune.edge.problems import shown
 from neptune.errors import SettingsError
 from neptune.log import get_logger
@@ -131,23 +132,7 @@ class CommandRunner:
             await child.wait()
             return _exit_of(said, child)
         finally:
-            await _to_its_end(_ended(child))
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for something that is bounded by itself, however often this is cancelled: a task that goes while the agent
-    stops is, and the process must not be left behind.
-    """
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled:
-        raise cancelled
+            await to_its_end(_ended(child))
 
 
 async def _ended(child: Process) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neptune.clock import Clock
+from neptune.edge.ending import to_its_end
 from neptune.edge.problems import shown
 from neptune.edge.tasks.folder import Folder
 from neptune.edge.tasks.ledger import Ledger
@@ -220,7 +221,7 @@ class Handover:
         worker, self._worker, self._given = self._worker, None, None
         if worker is not None:
             worker.cancel()
-            await asyncio.wait({worker})
+            await to_its_end(asyncio.wait({worker}))
             if not worker.cancelled():
                 worker.result()
 
