@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,26 @@ class Server:
         return f"{self.path}/{name}/{subresource}".rstrip("/")
 
 
-@pytest.fixture(scope="session", params=["embedded", "real"])
-def real_kubeconfig(request: pytest.FixtureRequest) -> Path | None:
+@pytest.fixture(scope="module", params=["embedded", "real"])
+def real_kubeconfig(request: pytest.FixtureRequest) -> Iterator[Path | None]:
     """Give the real server's kubeconfig, or None for the embedded one."""
-    return None if request.param == "embedded" else request.getfixturevalue("kubeconfig")
+    if request.param == "embedded":
+        yield None
+        return
+    kubeconfig: Path = request.getfixturevalue("kubeconfig")
+    yield kubeconfig
+    # Others have this server after these tests, and kubectl would take their `datasets` for those of this CRD.
+    asyncio.run(_without_crd(kubeconfig))
+
+
+async def _without_crd(kubeconfig: Path) -> None:
+    async with connect(kubeconfig) as http:
+        await http.call("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/datasets.{GROUP}")
+        for _ in range(400):
+            if (await http.call("GET", f"/apis/{GROUP}")).code == 404:
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"{GROUP} is still served")
 
 
 @pytest.fixture

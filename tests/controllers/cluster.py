@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey, get_condi
 from neptune.controllers.app import CloudController
 from neptune.controllers.tasks import TaskKind
 from neptune.protocol.topics import DEFAULT_PREFIX
-from neptune.runtime import Client, LeaderElection
+from neptune.runtime import Client, Conflict, LeaderElection
 from neptune.transport import Transport
 from neptune.transport.broker import BrokerCore
 from tests.controllers.nodes import Time, Voice, eventually, report, transport
@@ -33,10 +34,12 @@ class Cluster:
         return await self.client.get(Dataset, ResourceKey(self.namespace, name))
 
     async def edit(self, name: str = "a", **changes: str) -> Dataset:
-        dataset = await self.get(name)
-        for field, value in changes.items():
-            setattr(dataset.spec, field, value)
-        return await self.client.patch(dataset)
+        while True:
+            dataset = await self.get(name)
+            for field, value in changes.items():
+                setattr(dataset.spec, field, value)
+            with contextlib.suppress(Conflict):  # a status came in between
+                return await self.client.patch(dataset)
 
     async def until(self, accept: Callable[[Dataset], Any], name: str = "a", *, seconds: float = 10.0) -> Dataset:
         """Wait until the dataset is as `accept` wants it."""
