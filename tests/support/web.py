@@ -31,9 +31,8 @@ class Web:
     requests: list[tuple[str, int]] = field(default_factory=list)
     url: str = ""
 
-    @property
-    def tag(self) -> str | None:
-        digest = hashlib.sha256(self.content).hexdigest()
+    def tag_of(self, content: bytes) -> str | None:
+        digest = hashlib.sha256(content).hexdigest()
         return {"strong": f'"{digest}"', "weak": f'W/"{digest}"', "none": None}[self.tags]
 
     @property
@@ -44,17 +43,22 @@ class Web:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     web: Web
+    #: Of the content that this request found: a test may exchange it at any moment.
+    _tag: str | None = None
 
     def do_HEAD(self) -> None:
         if self._turned_away():
             return
+        content = self.web.content
+        self._tag = self.web.tag_of(content)
         found = self.path == self.web.path
-        self._answer(200 if found else 404, self.web.content if found else b"", body=False)
+        self._answer(200 if found else 404, content if found else b"", body=False)
 
     def do_GET(self) -> None:
         if self._turned_away():
             return
-        content, tag = self.web.content, self.web.tag
+        content = self.web.content
+        tag = self._tag = self.web.tag_of(content)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if self.path != self.web.path:
             self._answer(404, b"")
@@ -85,8 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Last-Modified", "Sat, 01 Aug 2026 00:00:00 GMT")
-        if self.web.tag:
-            self.send_header("ETag", self.web.tag)
+        if self._tag:
+            self.send_header("ETag", self._tag)
         if self.web.encoding:
             self.send_header("Content-Encoding", self.web.encoding)
         if span:
