@@ -17,15 +17,16 @@ from tests.edge.tasks.bench import folder, lone_task, said, work, works
 from tests.edge.test_footprint import AgentProcess
 from tests.support.mosquitto import Broker, Mosquitto
 
-#: Reports its progress, going on where the file `progress` says, and completes at 100.
+#: Reports its progress, going on where the file `progress` says, and completes. It needs three seconds, more than what
+#: it is given before it is killed for the last time.
 WORKER = """
     import sys, time
     from pathlib import Path
     from tests.edge.tasks.bench import report
     place, note = Path(sys.argv[1]), Path(sys.argv[2])
-    for progress in range(int(note.read_text() or 0), 100):
-        report(place, progress=progress, metrics={"loss": 1 / (1 + progress)})
-        note.write_text(str(progress))
+    for step in range(int(note.read_text() or 0), 600):
+        report(place, progress=step // 6, metrics={"loss": 1 / (1 + step)})
+        note.write_text(str(step))
         time.sleep(0.005)
     report(place, "Completed", progress=100, metrics={"accuracy": 0.9})
 """
