@@ -20,9 +20,10 @@ from neptune.protocol.messages import (
     Updated,
     Verdict,
 )
-from neptune.protocol.node import RESYNC_SECONDS, ROLL_CALL_SECONDS, SILENCE_SECONDS, Action, NodeLink, Warn
+from neptune.protocol.node import SILENCE_SECONDS, Action, NodeLink, Warn
 from neptune.protocol.status import WINDOW
 from neptune.protocol.topics import Verb
+from neptune.protocol.turns import RESYNC_SECONDS, ROLL_CALL_SECONDS
 from neptune.transport import Received
 from tests.protocol.samples import (
     NODE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from neptune.protocol import cloud, desired, sync
-from neptune.protocol.node import RESYNC_SECONDS
 from neptune.protocol.presence import NodeState
+from neptune.protocol.turns import RESYNC_SECONDS
 from tests.protocol.world import CLOUD, NODES, World
 
 UIDS = [f"u{number}" for number in range(12)]

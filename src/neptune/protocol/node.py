@@ -7,7 +7,8 @@ status that the API server lacks is sent until it has a verdict. Of two clouds t
 (fencing); every message tells the highest that was seen, so that a cloud which is behind without cause goes above it.
 Assumptions: none about delivery; a cloud answers only when it knows all.
 Errors: a message that cannot be read, is of another cluster or of a deposed cloud is dropped, counted in `dropped` and
-named, once a kind and synchronisation. Neighbours: `edge.agent` carries out the actions; `sync` holds the rules.
+named, once a kind and synchronisation. Neighbours: `edge.agent` carries out the actions; `sync` holds the rules
+of a synchronisation, `turns` knows when the next one begins.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from random import Random
 
 from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
-from neptune.protocol.backoff import Backoff
 from neptune.protocol.codec import MessageError
 from neptune.protocol.credentials import Asking, CredentialsTold
 from neptune.protocol.desired import Change, DesiredState
@@ -42,20 +42,11 @@ from neptune.protocol.messages import (
 from neptune.protocol.status import Outbox
 from neptune.protocol.sync import Sync
 from neptune.protocol.topics import Topics, Verb
+from neptune.protocol.turns import Turn, Turns
 from neptune.transport import Message, Received
 
-#: How long to wait for an answer to `get` before asking again (seconds), and how far that backs off.
-GET_BASE_SECONDS, GET_MAX_SECONDS = 5.0, 60.0
 #: After this long without an answer the node says so (seconds).
 SILENCE_SECONDS = 30.0
-#: A full synchronisation even when nothing seems amiss: heals what a broker dropped (seconds, jittered by a tenth).
-RESYNC_SECONDS = 600.0
-#: How often one node asks at most, whatever it hears (seconds). Nodes answer the cloud's birth spread over at least
-#: this time, and as much more as the birth says, so that a restart is not a stampede.
-ROLL_CALL_SECONDS = 1.0
-MAX_ROLL_CALL_SECONDS = 120.0
-#: How far the wait before a question backs off while the cloud goes on to refuse what its answers ask for (seconds).
-REFUSED_MAX_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +58,6 @@ class Warn:
 
 
 Action = Publish | Change | CredentialsTold | Warn
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What comes next: to ask at `at`; or, when `sync` is there, its question is out and to be answered by then."""
-
-    at: float
-    sync: Sync | None = None
-    event_id: str = ""
-    asked_after: int = -1
 
 
 @dataclass(slots=True)
@@ -109,15 +90,7 @@ class NodeLink:
     synced_at: int | None = None
     #: Messages that could not be read or did not belong where they came.
     dropped: int = 0
-    _turn: _Turn | None = None
-    _backoff: Backoff = field(init=False)
-    _pause: Backoff = field(init=False)
-    #: Waits that follow refusals: a cloud whose cache is behind refuses the very reports that its digests lack.
-    _refusals: Backoff = field(init=False)
-    _is_refused: bool = False
-    _asked_since: float | None = None
-    #: When to ask again: the answer to the question that is out may be older than the cause.
-    _again_at: float | None = None
+    _turns: Turns = field(init=False)
     _warned: set[str] = field(default_factory=set)
     _events: int = 0
     _will_epoch: int = 0
@@ -125,9 +98,7 @@ class NodeLink:
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.rng)
         self.asking = Asking(self.rng)
-        self._backoff = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
-        self._pause = Backoff(GET_BASE_SECONDS, GET_MAX_SECONDS, self.rng)
-        self._refusals = Backoff(ROLL_CALL_SECONDS, REFUSED_MAX_SECONDS, self.rng)
+        self._turns = Turns(self.rng)
 
     def will(self, connection: int, timestamp: int) -> Message:
         """Return what the broker should say when that connection breaks."""
@@ -138,16 +109,14 @@ class NodeLink:
         """A connection is up: announce the node and ask for everything."""
         self.connection = connection
         self.live = False
-        self._asked_since = None
-        self._again_at = None
-        self._backoff.reset()
-        self._turn = _Turn(at=now)
+        self._turns.connected(now)
         birth = Publish(self._presence(online=True, connection=connection, timestamp=timestamp))
         return [birth, *self.tick(now, timestamp)]
 
     def disconnected(self) -> None:
         """The connection is gone; what the node has stays as it is."""
-        self.connection, self.live, self._turn = None, False, None
+        self.connection, self.live = None, False
+        self._turns.disconnected()
 
     def report(self, status: StatusReport, now: float, timestamp: int) -> list[Action]:
         """A status changed; it is sent now when the link is live, else once it is."""
@@ -200,7 +169,7 @@ class NodeLink:
     def _refuse(self, header: Header, now: float, timestamp: int) -> list[Action]:
         """Refuse what a deposed cloud says. A question tells it the epoch of its successor, in case it is none."""
         self.dropped += 1
-        self._ask_soon(now)
+        self._turns.ask_soon(now)
         reason = f"it is of epoch {header.cloud_epoch}, and epoch {self.cloud_epoch} was heard of; not obeyed"
         return [*self._warn_once("an earlier cloud speaks", reason), *self.tick(now, timestamp)]
 
@@ -209,7 +178,7 @@ class NodeLink:
         if self.connection is None:
             return []
         actions: list[Action] = []
-        if self._turn is not None and self._turn.at <= now:
+        if (turn := self._turns.next) is not None and turn.at <= now:
             actions += self._begin(now, timestamp)
         if self.live:
             actions += self._report(now, timestamp)
@@ -237,7 +206,7 @@ class NodeLink:
         """Return when `tick` has something to do next, or None while nothing is planned."""
         if self.connection is None:
             return None
-        times = [self._turn.at] if self._turn is not None else []
+        times = [self._turns.next.at] if self._turns.next is not None else []
         if self.live:
             times += [due for due in (self.outbox.next_due(), self.asking.next_due()) if due is not None]
         return min(times, default=None)
@@ -252,12 +221,10 @@ class NodeLink:
 
     def _begin(self, now: float, timestamp: int) -> list[Action]:
         """Start a synchronisation; one whose answer did not come is given up."""
-        if self._asked_since is None:
-            self._asked_since = now
-        self._is_refused = False
+        silence = self._turns.begin(now)
         sync = Sync(self.desired, self.outbox)
         actions = self._ask(sync, sync.begin(), now, timestamp)
-        if now - self._asked_since >= SILENCE_SECONDS:
+        if silence >= SILENCE_SECONDS:
             actions += self._warn_once(
                 "cloud does not answer",
                 "no cloud-controller runs on this broker, or the broker does not let this node use its topics; "
@@ -267,32 +234,18 @@ class NodeLink:
 
     def _ask(self, sync: Sync, question: Question, now: float, timestamp: int) -> list[Action]:
         event_id = self._event_id()
-        self._turn = _Turn(now + self._backoff.next(), sync, event_id, asked_after=self.desired.newest)
+        self._turns.asked(sync, event_id, now, asked_after=self.desired.newest)
         return [self._publish(Verb.GET, question, timestamp, event_id)]
-
-    def _ask_soon(self, now: float, spread_seconds: float = ROLL_CALL_SECONDS) -> None:
-        """Ask some time soon."""
-        if self._turn is None or self._turn.sync is not None or self._turn.at > now + spread_seconds:
-            self._ask_at(now + self.rng.uniform(0, spread_seconds))
-
-    def _ask_at(self, at: float) -> None:
-        """Ask then, or sooner if that is planned. A question that is out gets a successor."""
-        if self._turn is not None and self._turn.sync is not None:
-            self._again_at = at if self._again_at is None else min(at, self._again_at)
-        elif self._turn is None or self._turn.at > at:
-            self._turn = _Turn(at)
 
     def _on_cloud(self, body: CloudPresence, retained: bool, now: float, timestamp: int) -> list[Action]:
         # A birth that the broker replays is older than our subscription, and so than our question: it tells nothing.
-        # Any other tells that the cloud was away: pushes, and a question that is out, may be lost.
+        # Any other tells that the cloud was away.
         if body.online and not retained:
-            if self._turn is not None and self._turn.sync is not None:
-                self._turn = None
-            self._ask_soon(now, min(max(body.roll_call_seconds, ROLL_CALL_SECONDS), MAX_ROLL_CALL_SECONDS))
+            self._turns.roll_call(now, body.roll_call_seconds)
         return self.tick(now, timestamp)
 
     def _on_answer(self, header: Header, answer: Answer, now: float, timestamp: int) -> list[Action]:
-        turn = self._turn
+        turn = self._turns.next
         if turn is None or turn.sync is None:
             return []
         # A cloud that could not read the question cannot tell its event_id either.
@@ -301,14 +254,14 @@ class NodeLink:
             return []
         if header.code != messages.OK:
             # The question stays out: `turn.at` asks again. But this is an answer, so there is no silence.
-            self._asked_since = None
+            self._turns.silent_since = None
             if header.code == messages.UNAVAILABLE:
                 return []
             return self._warn_once("cloud refused to synchronise", f"{header.reason} ({header.code})")
         return self._on_good_answer(turn, turn.sync, header, answer, now, timestamp)
 
     def _on_good_answer(
-        self, turn: _Turn, sync: Sync, header: Header, answer: Answer, now: float, timestamp: int
+        self, turn: Turn, sync: Sync, header: Header, answer: Answer, now: float, timestamp: int
     ) -> list[Action]:
         question = sync.question
         if self.desired.follow(header, asked_after=turn.asked_after):
@@ -320,10 +273,10 @@ class NodeLink:
         if change is None:
             return []
         self.cluster = self.cluster or header.cluster
-        self._asked_since = None
+        self._turns.silent_since = None
         if sync.question is question:
             return [change]  # parts are missing
-        self._backoff.reset()
+        self._turns.answered()
         if sync.question is not None:
             return [change, *self._ask(sync, sync.question, now, timestamp)]
         return [change, *self._end(sync, now, timestamp)]
@@ -336,18 +289,7 @@ class NodeLink:
             self.live = True
             self.outbox.hurry()
             self.asking.hurry()
-        if sync.is_in_step:
-            self._pause.reset()
-            if not sync.has_sent:
-                self._refusals.reset()
-            pause = RESYNC_SECONDS * self.rng.uniform(0.9, 1.1)
-        else:
-            # Something changed meanwhile, or much is to be forgotten and wants a second answer.
-            pause = self._pause.next()
-        self._turn = _Turn(at=now + pause)
-        if self._again_at is not None:
-            self._ask_at(max(now, self._again_at))
-            self._again_at = None
+        self._turns.end(sync, now)
         actions: list[Action] = []
         if held := self.desired.held:
             reason = f"{held} of {len(self.desired.records)} objects are gone in the cloud; asking a second time first"
@@ -358,7 +300,7 @@ class NodeLink:
         change = self.desired.update(header, body)
         # An update of nothing asks whether the node is there: a question is the answer.
         if change is None or not (body.objects or body.deleted):
-            self._ask_soon(now)
+            self._turns.ask_soon(now)
             return self.tick(now, timestamp)
         for uid in change.forgotten:
             self.outbox.forget(uid)
@@ -373,16 +315,10 @@ class NodeLink:
             if verdict.epoch != self.epoch or not self.outbox.settle(verdict) or verdict.code == messages.OK:
                 continue
             if verdict.code in (messages.FORBIDDEN, messages.NOT_FOUND, messages.CONFLICT):
-                self._ask_after_refusal(now)
+                self._turns.refused(now)
             else:
                 actions += self._warn_once("status refused", f"{verdict.uid}: {verdict.reason} ({verdict.code})")
         return [*actions, *self.tick(now, timestamp)]
-
-    def _ask_after_refusal(self, now: float) -> None:
-        """The object is not ours, or not what we think it is: a push was lost, so ask for the whole."""
-        if not self._is_refused:
-            self._is_refused = True
-            self._ask_at(now + self._refusals.next())
 
     def _presence(self, *, online: bool, connection: int, timestamp: int) -> Message:
         will_epoch = self._will_epoch if self._will_epoch != self.epoch else 0

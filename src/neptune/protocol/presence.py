@@ -16,7 +16,7 @@ from math import inf
 
 #: A node that flaps or restarts within this time was never away (seconds).
 DEBOUNCE_SECONDS = 30.0
-#: A node asks for everything at least every eleven minutes (`node.RESYNC_SECONDS`); this is more than two questions
+#: A node asks for everything at least every eleven minutes (`turns.RESYNC_SECONDS`); this is more than two questions
 #: lost (seconds).
 SILENCE_SECONDS = 1800.0
 #: Past this many the node that was not heard of for longest is forgotten; it is back with its next message.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from neptune.protocol.node import RESYNC_SECONDS
+from neptune.protocol.turns import RESYNC_SECONDS
 from neptune.testing.simulation import loop as virtual
 from neptune.testing.simulation.judge import Judge
 from neptune.testing.simulation.loop import START_SECONDS
