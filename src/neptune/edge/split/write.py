@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from neptune.edge.durable import whole
 from neptune.edge.split.samples import Samples
 from neptune.errors import NeptuneError, SettingsError
 
@@ -92,13 +93,5 @@ def _file_name(name: str) -> str:
 
 
 def _write(path: Path, content: Iterator[bytes]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb", buffering=1024 * 1024) as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with whole(path, path.with_name(f".{path.name}.{os.getpid()}")) as file:
+        file.writelines(content)

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from neptune.edge.durable import whole
 from neptune.edge.paths import open_file
 from neptune.edge.problems import Problem, Reason
 from neptune.edge.tasks.ledger import Batch, fold
@@ -74,17 +75,8 @@ class Folder:
         for folder in (self.path.parent.parent, self.path.parent, self.path):
             _make(folder, _FOLDER_MODE)
         _make(self.reports, _REPORTS_MODE)
-        fresh = self.path / f".{TASK}"
-        try:
-            with open(fresh, "wb", opener=_creating) as file:
-                file.write(json.dumps(document, indent=1).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path / TASK)
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
-        _sync(self.path)
+        with whole(self.path / TASK, self.path / f".{TASK}", opener=_creating) as file:
+            file.write(json.dumps(document, indent=1).encode() + b"\n")
 
     def withdraw(self) -> None:
         """Let no worker take this work from now on."""
@@ -252,14 +244,6 @@ def _creating(path: str, flags: int) -> int:
     fd = os.open(path, flags | os.O_NOFOLLOW, _FILE_MODE)
     os.fchmod(fd, _FILE_MODE)
     return fd
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _delete(path: Path) -> None:

@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from neptune.edge.durable import whole
 from neptune.protocol.messages import WORK_BYTES, WorkReport
 from neptune.protocol.work import RUNNING, TERMINAL
 
@@ -48,22 +49,14 @@ class Reports:
             OSError: the folder does not take it.
         """
         content = {"generation": generation, **{name: value for name, value in asdict(work).items() if name != "id"}}
-        part, whole = self.folder / f".tmp-{work.id}", self.folder / f"{work.id}.json"
-        try:
-            with part.open("xb") as file:
-                file.write(json.dumps(content).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(whole)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        _sync_folder(self.folder)
+        path = self.folder / f"{work.id}.json"
+        with whole(path, self.folder / f".tmp-{work.id}", "xb") as file:
+            file.write(json.dumps(content).encode())
         self.closed = work.state in TERMINAL
         # The latest wins, so what the agent has not taken yet tells it nothing. It may be taking it right now.
-        for path in self._untaken or ():
-            path.unlink(missing_ok=True)
-        self._untaken = [whole]
+        for older in self._untaken or ():
+            older.unlink(missing_ok=True)
+        self._untaken = [path]
 
     def _left_by_others(self) -> list[Path]:
         """Return what an earlier worker reported and nobody took, but for a last word; drop what it left torn."""
@@ -83,12 +76,3 @@ def _state_of(path: Path) -> object:
         found = json.loads(file.read(2 * WORK_BYTES))
         return found.get("state") if isinstance(found, dict) else None
     return None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last: it is the folder that holds the name (fsync(2))."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
