@@ -22,8 +22,13 @@ def test_the_name_appears_with_all_that_was_written_and_the_draft_goes(tmp_path:
 def test_what_ends_the_writing_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
     path, draft = tmp_path / "a", tmp_path / ".a"
     path.write_bytes(b"before")
-    with pytest.raises(type(error)), whole(path, draft) as file:
-        file.write(b"half")
-        raise error
+
+    def begin() -> None:
+        with whole(path, draft) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        begin()
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
     assert path.read_bytes() == b"before"

@@ -22,6 +22,7 @@ from neptune.edge.reader import DiskReader
 from neptune.edge.schedule import News
 from neptune.protocol.messages import StatusReport
 from tests.edge.bench import counting_processes, dataset, eventually
+from tests.support.missing import needs_root
 from tests.support.mounts import hung_mount
 
 NEVER = 3600.0
@@ -85,8 +86,8 @@ async def test_events_alone_bring_every_change(tmp_path: Path) -> None:
         await eventually(lambda: heard.reason() == "NotFound")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change into a user who may read less")
 async def test_a_permission_that_is_taken_and_given_back_is_seen(tmp_path: Path) -> None:
+    needs_root()
     file = tmp_path / "a.txt"
     file.write_bytes(b"1\n")
     for folder in (tmp_path, *tmp_path.parents[:3]):

@@ -10,6 +10,7 @@ import pytest
 
 from neptune.edge.paths import open_file, path_of, resolve, stat_file
 from neptune.edge.problems import Problem, Reason
+from tests.support.missing import needs_root
 from tests.support.mounts import hung_mount
 
 
@@ -143,8 +144,8 @@ def test_what_is_missing_is_not_found(root: Path) -> None:
         assert problem(stat_file(str(path))).reason is Reason.NOT_FOUND
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may read less")
 def test_a_file_that_the_agent_may_not_read_names_its_user(root: Path) -> None:
+    needs_root()
     path = root / "a"
     path.touch(mode=0o600)
     for folder in (root, *root.parents[:3]):

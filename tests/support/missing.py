@@ -13,3 +13,9 @@ def missing(why: str) -> NoReturn:
     if os.environ.get("NEPTUNE_REQUIRE_REAL") == "1":
         pytest.fail(why, pytrace=False)
     pytest.skip(why)
+
+
+def needs_root() -> None:
+    """End a test that has to become a user who may read less, where it is not root's."""
+    if os.geteuid() != 0:
+        missing("only root can become a user who may read less: run the tests as root")

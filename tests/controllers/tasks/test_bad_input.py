@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -124,15 +123,18 @@ async def test_reports_wait_while_the_api_server_refuses_and_are_written_after(
     cloud: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = await cloud.given()
+    attempts = 0
     with monkeypatch.context() as broken:
 
         async def refuse(_self: StatusWriter, _obj: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
             raise ServerError(503, "ServiceUnavailable", "etcd has no leader")
 
         broken.setattr(StatusWriter, "patch", refuse)
         await cloud.nodes["edge0"].report(worked(uid, "Running", progress=1))
         await cloud.nodes["edge1"].report(worked(uid, "Completed"))
-        await asyncio.sleep(0.3)
+        await eventually(lambda: attempts >= 3)
         assert [node.verdicts for node in (cloud.nodes["edge0"], cloud.nodes["edge1"])] == [[], []]
     assert (await cloud.nodes["edge0"].verdict(1)).code == 200
     assert (await cloud.nodes["edge1"].verdict(1)).code == 200
