@@ -18,7 +18,10 @@ from neptune.api.markers import Atomic, Cel, ListMap
 from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
 
 #: A name of an object (RFC 1123, section 2.1, in lower case), as kube-apiserver checks it for custom resources.
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
 #: Each has a row in the status and all rows are in one object, which etcd takes up to 1.5 MiB of.
 MAX_PARTICIPANTS = 64
 
@@ -59,13 +62,8 @@ class ModelReference(KubeModel):
     """Names a Model."""
 
     name: Annotated[
-        str,
-        Field(
-            description="The Model that the work uses; in the task's namespace.",
-            min_length=1,
-            max_length=253,
-            pattern=NAME_PATTERN,
-        ),
+        ObjectName,
+        Field(description="The Model that the work uses; in the task's namespace."),
     ]
 
 
@@ -73,12 +71,9 @@ class Participant(KubeModel):
     """One part of the work."""
 
     dataset: Annotated[
-        str,
+        ObjectName,
         Field(
-            description="The Dataset that this part works on, in the task's namespace. It runs on the Dataset's node.",
-            min_length=1,
-            max_length=253,
-            pattern=NAME_PATTERN,
+            description="The Dataset that this part works on, in the task's namespace. It runs on the Dataset's node."
         ),
     ]
 

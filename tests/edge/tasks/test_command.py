@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,8 @@ from neptune.edge.tasks import command
 from neptune.edge.tasks.command import CommandRunner, TaskCommand
 from neptune.edge.tasks.command_child import MAX_OUTPUT_BYTES
 from neptune.errors import SettingsError
-from neptune.protocol.topics import Topics
 from neptune.transport.broker import BrokerCore
-from tests.edge.bench import NODE, Cloud, eventually, memory, running_agent, running_cloud, settings
+from tests.edge.bench import NODE, Cloud, eventually, memory, running_agent, settings
 from tests.edge.tasks.bench import folder, lone_task, model, part, task, work, works
 
 REPORT = """
@@ -31,17 +29,6 @@ report() {
     mv "$NEPTUNE_TASK/reports/.tmp-$id" "$NEPTUNE_TASK/reports/$id.json"
 }
 """
-
-
-@pytest.fixture
-def broker() -> BrokerCore:
-    return BrokerCore()
-
-
-@pytest.fixture
-async def cloud(broker: BrokerCore) -> AsyncIterator[Cloud]:
-    async with running_cloud(memory(broker, "cloud"), Topics()) as cloud:
-        yield cloud
 
 
 @pytest.fixture(autouse=True)

@@ -15,22 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from neptune.edge.store import Store
-from neptune.protocol.topics import Topics
 from neptune.transport.broker import BrokerCore
-from tests.edge.bench import NODE, Cloud, eventually, memory, running_agent, running_cloud, settings
+from tests.edge.bench import NODE, Cloud, eventually, memory, running_agent, settings
 from tests.edge.tasks.bench import folder, lone_task, model, part, report, said, task, waiting, work, works
 from tests.support.mounts import small_mount
-
-
-@pytest.fixture
-def broker() -> BrokerCore:
-    return BrokerCore()
-
-
-@pytest.fixture
-async def cloud(broker: BrokerCore) -> AsyncIterator[Cloud]:
-    async with running_cloud(memory(broker, "cloud"), Topics()) as cloud:
-        yield cloud
 
 
 @pytest.fixture
