@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from neptune.api import Dataset
+from neptune.controllers import patience
 from neptune.controllers.app import EPOCHS_PER_TERM, CloudController, epoch_of
-from neptune.controllers.dataset import downstream
 from neptune.errors import SettingsError
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
@@ -96,7 +96,7 @@ async def test_a_cloud_that_starts_before_its_broker_answers_does_not_cry_wolf(
         await cluster.create(node="edge9")
         before = await cluster.until(lambda dataset: dataset.status.conditions)
     broker.stop()
-    monkeypatch.setattr(downstream, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 1.0)
     async with controller(cluster, broker, connected=False) as cloud:
         broker.start()
         await eventually(lambda: cloud.link.is_connected)

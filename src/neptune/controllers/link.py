@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from neptune.clock import Clock
+from neptune.controllers import patience
 from neptune.log import get_logger
 from neptune.protocol.actions import Publish
 from neptune.protocol.cloud import Action, Asked, CloudLink, PresenceChanged, Reported, Warn
 from neptune.protocol.credentials import MAX_OUT, CredentialsAsked, CredentialsTold
 from neptune.protocol.messages import Verdict
-from neptune.protocol.presence import NodeState
+from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
 from neptune.transport import Connected, Disconnected, Event, Published, Received, Session, Transport, TransportClosed
 
 log = get_logger()
@@ -61,13 +62,13 @@ class Link:
         self.on_presence: Callable[[str], None] = lambda node: None
         self.on_credentials: Callable[[CredentialsAsked], None] = lambda asked: None
         self.is_connected = False
-        #: The monotonic time at which the connection came up or broke; without one yet, of the start.
-        self.changed_at = clock.monotonic()
         #: Since the start: verdicts by code, and publishes by what became of them.
         self.verdicts: Counter[int] = Counter()
         self.publishes: Counter[Published] = Counter()
         self._transport = transport
         self._clock = clock
+        #: The monotonic time at which the connection came up or broke; without one yet, of the start.
+        self._changed_at = clock.monotonic()
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
@@ -77,7 +78,7 @@ class Link:
 
     async def run(self) -> None:
         """Serve nodes until cancelled; then say goodbye to them."""
-        self.changed_at = self._clock.monotonic()
+        self._changed_at = self._clock.monotonic()
         session = Session(self.core.topics.filters_of_cloud(), lambda number: self.core.will(number, self._timestamp()))
         await self._transport.open(session)
         handled = 0
@@ -118,6 +119,16 @@ class Link:
         """Messages that were too large, or came faster than they were read."""
         return self._transport.dropped
 
+    @property
+    def unsettled_seconds(self) -> float:
+        """For how many more seconds the broker may be telling which nodes are there; none are left at zero or below."""
+        return self._changed_at + patience.PATIENCE_SECONDS - self._clock.monotonic()
+
+    @property
+    def young_seconds(self) -> float:
+        """For how many more seconds a node that was not heard of may only be flapping; as above."""
+        return self._changed_at + DEBOUNCE_SECONDS - self._clock.monotonic()
+
     def ready(self) -> None:
         """Answer nodes from now on: the cache holds all that there is. They are told to ask."""
         self.core.is_ready = True
@@ -154,11 +165,11 @@ class Link:
             case Connected(connection):
                 log.info("broker connected", connection=connection)
                 self._connection, self._last_trouble = connection, ""
-                self.is_connected, self.changed_at = True, self._clock.monotonic()
+                self.is_connected, self._changed_at = True, self._clock.monotonic()
                 self._announce()
             case Disconnected(reason, retry):
                 if self.is_connected:
-                    self.is_connected, self.changed_at = False, self._clock.monotonic()
+                    self.is_connected, self._changed_at = False, self._clock.monotonic()
                 if reason != self._last_trouble:
                     log.warning("broker unreachable", reason=reason, retry_seconds=round(retry, 1))
                 self._last_trouble = reason

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from neptune.api import Dataset, DatasetStatus, ResourceKey, get_condition
+from neptune.controllers import patience
 from neptune.controllers.app import CloudController
 from neptune.controllers.dataset import downstream
 from neptune.controllers.dataset.downstream import Downstream
@@ -62,7 +63,7 @@ async def test_an_answer_that_waits_for_its_write_is_not_announced_as_awaited(
 async def test_a_silent_node_is_pushed_again(
     cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downstream, "REPUSH_BASE_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "REPUSH_BASE_SECONDS", 0.3)
     async with controller(cluster, broker), Voice(broker, "edge0") as node:
         await node.birth()
         await cluster.create()
@@ -194,7 +195,7 @@ async def test_a_cloud_that_starts_anew_notices_a_node_that_never_comes(cluster:
         await cluster.stays(before)
         broker.start()
         await eventually(lambda: cloud.link.is_connected)
-        clock.ahead += downstream.BLIND_SECONDS
+        clock.ahead += patience.BLIND_SECONDS
         await poke(broker, cluster, "p0")
         await cluster.stays(before, seconds=0.3)
         clock.ahead += 30
@@ -206,7 +207,7 @@ async def test_a_cloud_that_starts_anew_notices_a_node_that_never_comes(cluster:
 async def test_without_a_broker_the_dataset_says_that_the_cloud_is_cut_off(
     cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downstream, "BLIND_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "BLIND_SECONDS", 0.2)
     broker.stop()
     async with controller(cluster, broker, connected=False):
         await cluster.create()

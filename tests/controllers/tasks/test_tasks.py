@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from neptune.api import Dataset, FederatedTask, Model, ResourceKey, get_condition
+from neptune.controllers import patience
 from neptune.controllers.app import CloudController
-from neptune.controllers.tasks import FederatedTasks, reconciler
+from neptune.controllers.tasks import FederatedTasks
 from neptune.runtime import Client
 from neptune.runtime.errors import ServerError
 from neptune.runtime.writer import StatusWriter
@@ -133,7 +134,7 @@ async def test_nodes_that_are_away_are_named_until_they_come(bench: Bench) -> No
 
 
 async def test_a_silent_node_is_pushed_again_until_it_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "REPUSH_BASE_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "REPUSH_BASE_SECONDS", 0.2)
     async with running(bench):
         uid = await bench.given()
         await bench.say("edge1", uid, "Pending")

@@ -13,24 +13,19 @@ from datetime import datetime
 
 from neptune.api import ConditionType, Dataset, ResourceKey, get_condition
 from neptune.clock import Clock
+from neptune.controllers import patience
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
 from neptune.protocol.digest import spec_hash
 from neptune.protocol.inventory import fits
 from neptune.protocol.messages import DesiredObject
-from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
+from neptune.protocol.presence import NodeState
 from neptune.runtime import Change, Context, RequeueAfter
 
 KIND = Dataset.resource.kind
-#: A broker tells sooner than this which nodes are there (seconds).
-PATIENCE_SECONDS = 0.25
 #: A node that is there and counts small files answers sooner than this, some hundreds of them at a time too; writing
 #: "waiting" before would only double the writes. Users are told within a second.
 ANSWER_SECONDS = 0.8
-#: How long to wait for an answer before pushing again (seconds): first, and at most.
-REPUSH_BASE_SECONDS, REPUSH_MAX_SECONDS = 5.0, 60.0
-#: How often to look whether the broker is back, for an object whose node is not known to be online (seconds).
-BLIND_SECONDS = 5.0
 
 
 def desired(dataset: Dataset) -> DesiredObject:
@@ -92,8 +87,7 @@ class Downstream:
             await ctx.client.status.patch(dataset)
             return None
         state = self._link.state(sent.node)
-        unsettled = self._link.changed_at + PATIENCE_SECONDS - self._clock.monotonic()
-        if state is not NodeState.ONLINE and unsettled > 0:
+        if state is not NodeState.ONLINE and (unsettled := self._link.unsettled_seconds) > 0:
             # A connection that has just come up brings the births that the broker has kept in a moment.
             return RequeueAfter(unsettled)
         is_news = key in self._news
@@ -126,13 +120,13 @@ class Downstream:
         wait = None
         if state is NodeState.ONLINE:
             wait = self._push(sent, dataset.metadata.generation)
-            if (patience := sent.patient_until - self._clock.monotonic()) > 0:
-                return RequeueAfter(patience)
+            if (left := sent.patient_until - self._clock.monotonic()) > 0:
+                return RequeueAfter(left)
         if not self._is_answered(dataset):
             status.show_waiting(dataset, state, self._clock.now())
             await ctx.client.status.patch(dataset)
         if state is None:
-            return RequeueAfter(BLIND_SECONDS)
+            return RequeueAfter(patience.BLIND_SECONDS)
         # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
         return None if wait is None else RequeueAfter(wait)
 
@@ -145,7 +139,7 @@ class Downstream:
         if sent.next_at > now:
             return sent.next_at - now
         self._link.push(sent.node, sent.uid)
-        pause = min(REPUSH_MAX_SECONDS, REPUSH_BASE_SECONDS * 2.0 ** min(sent.times, 8))
+        pause = patience.repush_pause(sent.times)
         sent.times += 1
         sent.next_at = now + pause
         return pause
@@ -158,15 +152,13 @@ class Downstream:
                 return None
             # The node came back before this cache had what was written of its absence: it thinks that all is said.
             self._link.ask(dataset.spec.node_name)
-            return RequeueAfter(REPUSH_MAX_SECONDS)
+            return RequeueAfter(patience.REPUSH_MAX_SECONDS)
         if state is None:
             # The node may be well: it is this process that is cut off.
-            return RequeueAfter(BLIND_SECONDS)
-        if state is NodeState.NEVER_SEEN:
+            return RequeueAfter(patience.BLIND_SECONDS)
+        if state is NodeState.NEVER_SEEN and (left := self._link.young_seconds) > 0:
             # This process is young: the node gets the time that a flapping one has to show itself.
-            left = self._link.changed_at + DEBOUNCE_SECONDS - self._clock.monotonic()
-            if left > 0:
-                return RequeueAfter(left)
+            return RequeueAfter(left)
         status.show_node_offline(dataset, self._clock.now())
         await ctx.client.status.patch(dataset)
         return None

@@ -14,6 +14,7 @@ from typing import Any
 
 from neptune.api import Model, Resource, ResourceKey
 from neptune.clock import Clock
+from neptune.controllers import patience
 from neptune.controllers.link import Link
 from neptune.controllers.reports import Report, settle
 from neptune.controllers.tasks.inbox import Inbox
@@ -22,17 +23,9 @@ from neptune.controllers.tasks.metrics import show_metrics
 from neptune.controllers.tasks.placement import Placed, Placement, Seat
 from neptune.protocol import messages
 from neptune.protocol.messages import WorkReport
-from neptune.protocol.presence import DEBOUNCE_SECONDS, NodeState
+from neptune.protocol.presence import NodeState
 from neptune.protocol.work import TERMINAL
 from neptune.runtime import Context, Invalid, NotFound, RequeueAfter
-
-#: A broker tells sooner than this which nodes are there (seconds); writing "not seen" before would only double the
-#: writes.
-PATIENCE_SECONDS = 0.25
-#: How long to wait for a node's first report before pushing again (seconds): first, and at most.
-REPUSH_BASE_SECONDS, REPUSH_MAX_SECONDS = 5.0, 60.0
-#: How often to look whether the broker is back (seconds).
-BLIND_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -68,7 +61,7 @@ class TaskReconciler:
         reported = self.kind.reported(task)
         reports = [report for report in self._due(key) if self._is_usable(key, placed, reported, report)]
         view = self._view(placed, reported, reports)
-        unsettled = self._link.changed_at + PATIENCE_SECONDS - self._clock.monotonic()
+        unsettled = self._link.unsettled_seconds
         if not reports and unsettled > 0 and any(part.presence is not NodeState.ONLINE for part in view.parts):
             # A connection that has just come up brings the births that the broker has kept in a moment.
             return RequeueAfter(unsettled)
@@ -121,15 +114,11 @@ class TaskReconciler:
 
     def _part(self, placed: Placed, seat: Seat, report: WorkReport | None) -> Part:
         presence = self._link.state(seat.node)
-        if presence is NodeState.NEVER_SEEN and report is not None and self._youth() > 0:
+        if presence is NodeState.NEVER_SEEN and report is not None and self._link.young_seconds > 0:
             # The node was there, this process is young: it gets the time that a flapping one has to show itself.
             presence = None
         samples = self._placement.samples(placed, seat)
         return Part(seat.node, seat.roles, seat.datasets, samples, presence, report)
-
-    def _youth(self) -> float:
-        """Return for how many more seconds this process cannot know which nodes are away."""
-        return self._link.changed_at + DEBOUNCE_SECONDS - self._clock.monotonic()
 
     # Writing
 
@@ -186,7 +175,7 @@ class TaskReconciler:
             del sent[node]
         for part in view.parts:
             if part.presence is None:
-                waits.append(BLIND_SECONDS)
+                waits.append(patience.BLIND_SECONDS)
             if part.node in placed.orders:
                 note = self._note(placed, part, sent, now)
                 note.is_answered = note.is_answered or part.node in answered
@@ -199,7 +188,7 @@ class TaskReconciler:
         note = sent.get(part.node)
         if note is None or note.version != version:
             is_answered = note is None and part.report is not None  # to an earlier process
-            note = sent[part.node] = _Sent(version, now + REPUSH_BASE_SECONDS, is_answered=is_answered)
+            note = sent[part.node] = _Sent(version, now + patience.repush_pause(0), is_answered=is_answered)
         return note
 
     def _push_again(self, placed: Placed, part: Part, note: _Sent, now: float) -> list[float]:
@@ -209,7 +198,7 @@ class TaskReconciler:
         if note.next_at <= now:
             for uid in (placed.uid, *self._placement.model_uids(placed)):
                 self._link.push(part.node, uid)
-            note.next_at = now + min(REPUSH_MAX_SECONDS, REPUSH_BASE_SECONDS * 2.0 ** min(note.times, 8))
+            note.next_at = now + patience.repush_pause(note.times)
             note.times += 1
         return [note.next_at - now]
 
