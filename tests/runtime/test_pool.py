@@ -72,7 +72,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> No
             assert await ask(pool, way_to(port), "POST") == b"x"
             assert server.opened == count
             await eventually(lambda: server.open == 0)
-            await asyncio.sleep(0.01)  # the end of it is on the way here
+            await eventually(lambda: not pool._open)  # the end of it has come here
 
 
 async def hangs_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
