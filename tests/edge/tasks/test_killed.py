@@ -20,13 +20,15 @@ from tests.support.mosquitto import Broker, Mosquitto
 #: Reports its progress, going on where the file `progress` says, and completes. It needs three seconds, more than what
 #: it is given before it is killed for the last time.
 WORKER = """
-    import sys, time
+    import os, sys, time
     from pathlib import Path
     from tests.edge.tasks.bench import report
     place, note = Path(sys.argv[1]), Path(sys.argv[2])
-    for step in range(int(note.read_text() or 0), 600):
+    draft = note.with_name("draft")
+    for step in range(int(note.read_text()), 600):
         report(place, progress=step // 6, metrics={"loss": 1 / (1 + step)})
-        note.write_text(str(step))
+        draft.write_text(str(step))
+        os.replace(draft, note)  # a kill leaves a whole note, or the next worker would begin again and rightly say so
         time.sleep(0.005)
     report(place, "Completed", progress=100, metrics={"accuracy": 0.9})
 """
