@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from neptune.runtime.tallies import Counters, Spreads
+from neptune.runtime.exposition import registry_of
+from neptune.runtime.tallies import Counters, Levels, Spreads
 
 LABELS = ("controller", "result")
 BOUNDS = (1e-08, 0.005, 0.5, 1.0, 60.0)
@@ -19,23 +20,35 @@ def text(registry: CollectorRegistry) -> list[str]:
 
 
 def test_counters_read_as_those_of_prometheus_client() -> None:
-    ours, theirs = CollectorRegistry(), CollectorRegistry()
-    for series in (Counters(ours, "calls", "Calls", LABELS), Counter("calls", "Calls", LABELS, registry=theirs)):
+    ours, theirs = Counters("calls", "Calls", LABELS), CollectorRegistry()
+    for series in (ours, Counter("calls", "Calls", LABELS, registry=theirs)):
         series.labels("a", "success")
         for _ in range(3):
             series.labels("b", "error").inc()
-    assert text(ours) == text(theirs)
-    assert 'calls_total{controller="a",result="success"} 0.0' in text(ours)
+    told = text(registry_of(lambda: [ours]))
+    assert told == text(theirs)
+    assert 'calls_total{controller="a",result="success"} 0.0' in told
 
 
 def test_spreads_read_as_histograms_of_prometheus_client() -> None:
-    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    ours, theirs = Spreads("length", "Length", LABELS, BOUNDS), CollectorRegistry()
     for series in (
-        Spreads(ours, "length", "Length", LABELS, BOUNDS),
+        ours,
         Histogram("length", "Length", LABELS, buckets=BOUNDS, registry=theirs),
     ):
         series.labels("a", "success")
         for amount in AMOUNTS:
             series.labels("b", "error").observe(amount)
-    assert text(ours) == text(theirs)
-    assert f'length_sum{{controller="b",result="error"}} {math.fsum(AMOUNTS)}' in text(ours)
+    told = text(registry_of(lambda: [ours]))
+    assert told == text(theirs)
+    assert f'length_sum{{controller="b",result="error"}} {math.fsum(AMOUNTS)}' in told
+
+
+def test_levels_read_as_gauges_of_prometheus_client() -> None:
+    ours, theirs = Levels("workers", "Workers", LABELS), CollectorRegistry()
+    for series in (ours, Gauge("workers", "Workers", LABELS, registry=theirs)):
+        series.labels("a", "success").set(3)
+        series.labels("b", "error")
+    told = text(registry_of(lambda: [ours]))
+    assert told == text(theirs)
+    assert 'workers{controller="a",result="success"} 3.0' in told

@@ -14,7 +14,7 @@ from pydantic import Field
 from neptune.api.conditions import Condition
 from neptune.api.crd import Column, CrdOptions
 from neptune.api.markers import ListMap
-from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
+from neptune.api.meta import KubeList, KubeModel, Resource, ResourceType, Time
 
 #: Nodes and Secrets are named as Kubernetes names them: RFC 1123, section 2.1, in lower case. Empty for none.
 SUBDOMAIN_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"
@@ -179,5 +179,7 @@ class Dataset(Resource):
     ] = Field(default_factory=DatasetStatus)
 
 
-class DatasetList(ResourceList[Dataset]):
+class DatasetList(KubeList):
     """A list of Datasets."""
+
+    items: list[Dataset] = Field(default_factory=list)

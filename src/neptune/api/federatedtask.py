@@ -15,7 +15,7 @@ from neptune.api.conditions import Condition
 from neptune.api.crd import Column, CrdOptions
 from neptune.api.dataset import SUBDOMAIN_PATTERN
 from neptune.api.markers import Atomic, Cel, ListMap
-from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
+from neptune.api.meta import KubeList, KubeModel, Resource, ResourceType, Time
 
 #: A name of an object (RFC 1123, section 2.1, in lower case), as kube-apiserver checks it for custom resources.
 ObjectName = Annotated[
@@ -232,5 +232,7 @@ class FederatedTask(Resource):
     ] = Field(default_factory=FederatedTaskStatus)
 
 
-class FederatedTaskList(ResourceList[FederatedTask]):
+class FederatedTaskList(KubeList):
     """A list of FederatedTasks."""
+
+    items: list[FederatedTask] = Field(default_factory=list)

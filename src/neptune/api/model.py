@@ -12,7 +12,7 @@ from pydantic import Field
 from neptune.api.conditions import Condition
 from neptune.api.crd import Column, CrdOptions
 from neptune.api.markers import ListMap
-from neptune.api.meta import KubeModel, Resource, ResourceList, ResourceType, Time
+from neptune.api.meta import KubeList, KubeModel, Resource, ResourceType, Time
 
 
 class Metric(KubeModel):
@@ -75,5 +75,7 @@ class Model(Resource):
     )
 
 
-class ModelList(ResourceList[Model]):
+class ModelList(KubeList):
     """A list of Models."""
+
+    items: list[Model] = Field(default_factory=list)

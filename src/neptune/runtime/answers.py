@@ -22,6 +22,7 @@ from neptune.runtime.errors import ApiUnreachable
 MAX_DEPTH = 250
 #: Stands where something was cut.
 CUT = "neptune.io/nested-too-deep"
+_CUT = CUT.encode()
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -42,8 +43,8 @@ def parse(raw: bytes) -> Any:
         raise _nonsense(raw) from error
 
 
-def encode(item: Json) -> bytes:
-    """Return the JSON text of what `parse` returned.
+def encode(item: Any) -> bytes:
+    """Return the JSON text of what `parse` returned, or of what is to be sent.
 
     Raises:
         RecursionError: it could just be read, and cannot be written.
@@ -64,7 +65,7 @@ def parse_object(raw: bytes) -> Json:
 
 def refuse_cut(raw: bytes) -> None:
     """Raise a ValueError for an object from which something was cut."""
-    if CUT.encode() in raw:
+    if _CUT in raw:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
@@ -76,7 +77,7 @@ def _cut(raw: bytes) -> bytes:
         if token[0] in b"[{":
             depth += 1
             if depth == MAX_DEPTH:
-                parts += [raw[kept_to : token.start()], b'"', CUT.encode(), b'"']
+                parts += [raw[kept_to : token.start()], b'"', _CUT, b'"']
         elif token[0] in b"]}":
             if depth == MAX_DEPTH:
                 kept_to = token.end()

@@ -8,14 +8,13 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/.
 from __future__ import annotations
 
 import builtins
-import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Literal, TypeVar
 
 from neptune.api.meta import Json, ListMeta, R, Resource, ResourceKey, ResourceList
-from neptune.runtime.answers import parse_object
+from neptune.runtime.answers import encode, parse_object
 from neptune.runtime.errors import ApiUnreachable, Gone
 from neptune.runtime.http import JSON, REQUEST_SECONDS, ApiSession
 from neptune.runtime.query import (
@@ -108,7 +107,7 @@ class Client(Writer):
             DecodeError: one of them does not fit its type.
         """
         items, metadata = await self.collect(
-            Query(cls, namespace, label_selector, field_selector), lambda item: decode(cls, json.dumps(item).encode())
+            Query(cls, namespace, label_selector, field_selector), lambda item: decode(cls, encode(item))
         )
         resource = cls.resource
         answer: ResourceList[R] = ResourceList(
@@ -162,7 +161,7 @@ class Client(Writer):
             TypeError: only the metadata is here (a PartialObjectMetadata).
         """
         refuse_partial(type(obj))
-        return await self._write("POST", type(obj), obj.key, json.dumps(obj.to_dict()).encode(), JSON)
+        return await self._write("POST", type(obj), obj.key, encode(obj.to_dict()), JSON)
 
     async def delete(
         self,
@@ -206,7 +205,7 @@ class Client(Writer):
         raw = await self._http.request(
             "DELETE",
             object_path(cls, key),
-            body=json.dumps(options).encode(),
+            body=encode(options),
             accept=accept(cls),
         )
         self._tell(_deleted(cls, key, parse_object(raw)))

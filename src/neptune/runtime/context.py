@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ class CallLog:
             raise AttributeError(name)
         if self._bound is None:
             namespace, own_name = self._key
-            self._bound = self._log.bind(namespace=namespace, name=own_name, reconcile_id=secrets.token_hex(4))
+            self._bound = self._log.bind(namespace=namespace, name=own_name, reconcile_id=os.urandom(4).hex())
         return getattr(self._bound, name)
 
 

@@ -23,8 +23,7 @@ class Deadlines:
         """Return a deadline for the block of this task that it is entered for."""
         return Deadline(self)
 
-    def _enter(self, deadline: Deadline) -> None:
-        loop = asyncio.get_running_loop()
+    def _enter(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> None:
         at = self._under_way[deadline] = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_at(at, self._ring, loop)
@@ -50,12 +49,13 @@ class Deadline:
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cancel")
         self._task = task
         self._cancelling = task.cancelling()
-        self._owner._enter(self)
+        self._owner._enter(self, loop)
         return self
 
     def __exit__(

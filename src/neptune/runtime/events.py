@@ -10,8 +10,8 @@ Figures of client-go (tools/events/event_broadcaster.go, tools/record/events_cac
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import secrets
 import socket
 from dataclasses import dataclass
 from datetime import datetime
@@ -299,7 +299,7 @@ def _event(series: Series) -> Event:
     what = series.what
     return Event(
         # The event of a cluster-scoped object lives in `default`.
-        metadata=ObjectMeta(namespace=what.namespace or "default", name=f"{what.name[:230]}.{secrets.token_hex(8)}"),
+        metadata=ObjectMeta(namespace=what.namespace or "default", name=f"{what.name[:230]}.{os.urandom(8).hex()}"),
         event_time=series.first,
         reporting_controller=what.controller,
         reporting_instance=f"{what.controller}-{socket.gethostname()}"[:MAX_WORD_LENGTH],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -48,6 +49,7 @@ RELOAD_SECONDS = 10.0
 LOAD_SECONDS = 20.0
 
 JSON = "application/json"
+_PLAIN_PATH = re.compile(r"[\w.~/-]*", re.ASCII)
 
 T = TypeVar("T")
 
@@ -190,7 +192,7 @@ class ApiSession:
         if known is None or asyncio.get_running_loop().time() >= self._fields_until:
             known = await self._authorized()
         _, way = known
-        target = way.target(quote(request.path) + _query(tuple((request.params or {}).items())))
+        target = way.target(_quoted(request.path) + _query(tuple((request.params or {}).items())))
         lines = self._fields + _content_fields(request.accept, request.content_type, compressed=not request.streams)
         if request.body is not None:
             lines = f"{lines}Content-Length: {len(request.body)}\r\n"
@@ -325,6 +327,11 @@ def _way(access: Access) -> Way:
             f"the API server cannot be reached: {error}. Look at `server` and `proxy-url` in the kubeconfig, "
             "and at HTTPS_PROXY"
         ) from error
+
+
+def _quoted(path: str) -> str:
+    # Nearly every path is as it should be, and `quote` looks at each character.
+    return path if _PLAIN_PATH.fullmatch(path) else quote(path)
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies
 
 import yaml
 
@@ -157,5 +156,11 @@ def _header(user: Json) -> str | None:
 
 
 def _proxy(server: str) -> str | None:
-    proxies = getproxies()
+    """Return the proxy that the environment names for that server, as for kubectl."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    # Here, because it takes 10 ms, and most have none.
+    from urllib.request import getproxies_environment  # noqa: PLC0415
+
+    proxies = getproxies_environment()
     return proxies.get(server.partition(":")[0]) or proxies.get("all")

@@ -1,23 +1,26 @@
 """What controllers tell Prometheus, under the names of controller-runtime, so that its dashboards work here.
 
 Invariant: every series exists from the start, at 0, so that `rate()` is right from the first scrape on. One registry a
-manager: nothing is global. Neighbours: `queue` and `controller` count, `server` shows.
+manager: nothing is global. Neighbours: `queue` and `controller` count, `exposition` and `server` show.
 Source of names, labels and buckets: controller-runtime, pkg/internal/controller/metrics and pkg/metrics/workqueue.go;
 for `rest_client_*`: k8s.io/component-base, metrics/prometheus/restclient.
 """
 
 from __future__ import annotations
 
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol, get_args
-
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import GaugeMetricFamily, Metric
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 from neptune.clock import Clock
 from neptune.runtime.session import Cause
-from neptune.runtime.tallies import Counters, Spreads
+from neptune.runtime.tallies import Counters, Family, Level, Levels, Spreads, Tally
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+F = TypeVar("F", bound=Family[Any])
 
 #: `requeue` never happens here; dashboards of controller-runtime ask for it.
 Result = Literal["success", "error", "requeue", "requeue_after"]
@@ -36,7 +39,7 @@ REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0,
 class Queue(Protocol):
     """What is read from a queue at each scrape."""
 
-    def depth(self) -> Tally[int]: ...
+    def depth(self) -> Counter[int]: ...
 
     def busy_seconds(self, now: float) -> Mapping[Any, float]: ...
 
@@ -45,52 +48,57 @@ class Metrics:
     """All series of one manager."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self._families: list[Family[Any]] = []
         one, two = ("controller",), ("name", "controller")
         prefix = "controller_runtime_"
-        self.reconciles = Counters(registry, f"{prefix}reconcile", "Reconciles by result", ("controller", "result"))
-        self.errors = Counters(registry, f"{prefix}reconcile_errors", "Reconciles that failed", one)
-        self.terminal_errors = Counters(
-            registry, f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", one
+        self.reconciles = self._with(Counters(f"{prefix}reconcile", "Reconciles by result", ("controller", "result")))
+        self.errors = self._with(Counters(f"{prefix}reconcile_errors", "Reconciles that failed", one))
+        self.terminal_errors = self._with(
+            Counters(f"{prefix}terminal_reconcile_errors", "Reconciles that failed until the object changes", one)
         )
-        self.panics = Counters(
-            registry, f"{prefix}reconcile_panics", "Reconciles that failed by a fault of the program", one
+        self.panics = self._with(
+            Counters(f"{prefix}reconcile_panics", "Reconciles that failed by a fault of the program", one)
         )
-        self.timeouts = Counters(registry, f"{prefix}reconcile_timeouts", "Reconciles past their deadline", one)
-        self.seconds = Spreads(
-            registry, f"{prefix}reconcile_time_seconds", "Length of reconciles", one, RECONCILE_BUCKETS
+        self.timeouts = self._with(Counters(f"{prefix}reconcile_timeouts", "Reconciles past their deadline", one))
+        self.seconds = self._with(
+            Spreads(f"{prefix}reconcile_time_seconds", "Length of reconciles", one, RECONCILE_BUCKETS)
         )
-        self.workers = Gauge(
-            f"{prefix}max_concurrent_reconciles", "Workers of a controller", one, registry=self.registry
+        self.workers = self._with(Levels(f"{prefix}max_concurrent_reconciles", "Workers of a controller", one))
+        self.adds = self._with(Counters("workqueue_adds", "Keys added", two))
+        self.retries = self._with(Counters("workqueue_retries", "Keys added for later", two))
+        self.waits = self._with(Spreads("workqueue_queue_duration_seconds", "How long keys waited", two, QUEUE_BUCKETS))
+        self.work = self._with(
+            Spreads("workqueue_work_duration_seconds", "How long workers had keys", two, QUEUE_BUCKETS)
         )
-        self.adds = Counters(registry, "workqueue_adds", "Keys added", two)
-        self.retries = Counters(registry, "workqueue_retries", "Keys added for later", two)
-        self.waits = Spreads(registry, "workqueue_queue_duration_seconds", "How long keys waited", two, QUEUE_BUCKETS)
-        self.work = Spreads(
-            registry, "workqueue_work_duration_seconds", "How long workers had keys", two, QUEUE_BUCKETS
+        self._leads = self._with(Levels("leader_election_master_status", "1 while this replica leads", ("name",)))
+        self._slow_path = self._with(
+            Counters("leader_election_slowpath", "Renewals that had to read the lease first", ("name",))
         )
-        self._leads = Gauge(
-            "leader_election_master_status", "1 while this replica leads", ("name",), registry=self.registry
+        self.events_dropped = self._with(
+            Counters("neptune_events_dropped", "Events for want of room, or refused by the server")
+        ).labels()
+        self.undecodable = self._with(
+            Counters("neptune_undecodable_objects", "Versions of objects that do not fit their type", ("resource",))
         )
-        self._slow_path = Counter(
-            "leader_election_slowpath", "Renewals that had to read the lease first", ("name",), registry=self.registry
-        )
-        self.events_dropped = Counter(
-            "neptune_events_dropped", "Events for want of room, or refused by the server", registry=self.registry
-        )
-        self.undecodable = Counter(
-            "neptune_undecodable_objects", "Versions of objects that do not fit their type", ("resource",),
-            registry=self.registry,
-        )  # fmt: skip
-        self.requests = RequestMetrics(self.registry)
+        self.requests = RequestMetrics()
         self._queues: dict[str, tuple[Queue, Clock]] = {}
-        self.registry.register(self)  # for the series that are computed at each scrape
+
+    def _with(self, family: F) -> F:
+        self._families.append(family)
+        return family
+
+    @cached_property
+    def registry(self) -> CollectorRegistry:
+        """The series as prometheus_client has them; register more with it if you like."""
+        from neptune.runtime.exposition import registry_of  # noqa: PLC0415  # it says why
+
+        return registry_of(self.families)
 
     def of(self, controller: str, workers: int) -> ControllerMetrics:
         """Return the series of one controller, all at 0."""
         return ControllerMetrics(self, controller, workers)
 
-    def election(self, name: str) -> tuple[Gauge, Counter]:
+    def election(self, name: str) -> tuple[Level, Tally]:
         """Return the series of an election, at 0: whether this replica leads, and how often a renewal took a read."""
         return self._leads.labels(name), self._slow_path.labels(name)
 
@@ -98,26 +106,24 @@ class Metrics:
         """Read that queue at each scrape."""
         self._queues[controller] = (queue, clock)
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield what is computed at a scrape; called by the registry."""
-        labels = ["name", "controller"]
-        depth = GaugeMetricFamily("workqueue_depth", "Keys waiting", labels=[*labels, "priority"])
-        unfinished = GaugeMetricFamily("workqueue_unfinished_work_seconds", "Age of all work under way", labels=labels)
-        longest = GaugeMetricFamily(
-            "workqueue_longest_running_processor_seconds", "Age of the oldest work under way", labels=labels
-        )
-        active = GaugeMetricFamily(
-            "controller_runtime_active_workers", "Workers that have a key now", labels=["controller"]
-        )
+    def families(self) -> Iterator[Family[Any]]:
+        """Yield all that there is, as it is now."""
+        yield from self._families
+        yield from self.requests.families
+        labels = ("name", "controller")
+        depth = Levels("workqueue_depth", "Keys waiting", (*labels, "priority"))
+        unfinished = Levels("workqueue_unfinished_work_seconds", "Age of all work under way", labels)
+        longest = Levels("workqueue_longest_running_processor_seconds", "Age of the oldest work under way", labels)
+        active = Levels("controller_runtime_active_workers", "Workers that have a key now", ("controller",))
         for name, (queue, clock) in self._queues.items():
-            tally = queue.depth()
-            for priority in tally.keys() | {0}:
-                depth.add_metric([name, name, str(priority)], tally[priority])
+            waiting = queue.depth()
+            for priority in waiting.keys() | {0}:
+                depth.labels(name, name, str(priority)).set(waiting[priority])
             busy = queue.busy_seconds(clock.monotonic()).values()
-            unfinished.add_metric([name, name], sum(busy))
-            longest.add_metric([name, name], max(busy, default=0.0))
-            active.add_metric([name], len(busy))
-        return iter((depth, unfinished, longest, active))
+            unfinished.labels(name, name).set(sum(busy))
+            longest.labels(name, name).set(max(busy, default=0.0))
+            active.labels(name).set(len(busy))
+        yield from (depth, unfinished, longest, active)
 
 
 class ControllerMetrics:
@@ -149,21 +155,17 @@ class RequestMetrics:
     Its series come with the first request of their kind: which codes there are is the server's choice.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counters(
-            registry, "rest_client_requests", "Requests, each attempt counted", ("code", "method", "host")
-        )
-        self._repeats = Counters(
-            registry, "rest_client_request_retries", "Attempts after the first", ("code", "verb", "host")
-        )
+    def __init__(self) -> None:
+        self._requests = Counters("rest_client_requests", "Requests, each attempt counted", ("code", "method", "host"))
+        self._repeats = Counters("rest_client_request_retries", "Attempts after the first", ("code", "verb", "host"))
         self._seconds = Spreads(
-            registry,
             "rest_client_request_duration_seconds",
             "Length of requests, with all attempts; streams left out",
             ("verb", "host"),
             REQUEST_BUCKETS,
         )
-        self._breaks = Counters(registry, "neptune_watches_broken", "Watches that fell silent or broke", ("cause",))
+        self._breaks = Counters("neptune_watches_broken", "Watches that fell silent or broke", ("cause",))
+        self.families: tuple[Family[Any], ...] = (self._requests, self._repeats, self._seconds, self._breaks)
         for cause in get_args(Cause):
             self._breaks.labels(cause)
 

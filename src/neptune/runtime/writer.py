@@ -8,13 +8,13 @@ Neighbours: `client` is one of these and adds the reads; `http` carries the byte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from neptune.api.meta import Json, R, Resource, ResourceKey, ResourceType
 from neptune.api.unstructured import PartialObjectMetadata
+from neptune.runtime.answers import encode
 from neptune.runtime.http import JSON
 from neptune.runtime.query import accept, decode, object_path, require_namespace
 from neptune.runtime.session import Session
@@ -67,6 +67,7 @@ class Writer:
     def __init__(self, http: Session, options: WriteOptions, observers: list[Callable[[Written], None]]) -> None:
         self._http = http
         self._options = options
+        self._params = options.params()
         self._observers = observers
 
     async def update(self, obj: R) -> R:
@@ -81,7 +82,7 @@ class Writer:
         refuse_partial(type(obj))
         if not self._changed(obj):
             return obj
-        body = json.dumps({**_identity(obj), **self._part(obj.to_dict())}).encode()
+        body = encode({**_identity(obj), **self._part(obj.to_dict())})
         return await self._write("PUT", type(obj), obj.key, body, JSON)
 
     async def patch(self, obj: R) -> R:
@@ -98,7 +99,7 @@ class Writer:
             return obj
         if version := obj.metadata.resource_version:
             patch["metadata"] = {**patch.get("metadata", {}), "resourceVersion": version}
-        return await self._write("PATCH", type(obj), obj.key, json.dumps(patch).encode(), MERGE_PATCH)
+        return await self._write("PATCH", type(obj), obj.key, encode(patch), MERGE_PATCH)
 
     async def json_patch(self, cls: type[R], key: ResourceKey, operations: Sequence[Json]) -> R:
         """Carry out the operations (RFC 6902), all or none, and return the object as the server has it now.
@@ -114,7 +115,7 @@ class Writer:
             Invalid: a test failed, or a path is not there.
             NotFound: there is no such object.
         """
-        return await self._write("PATCH", cls, key, json.dumps(list(operations)).encode(), JSON_PATCH)
+        return await self._write("PATCH", cls, key, encode(list(operations)), JSON_PATCH)
 
     async def apply(self, obj: R, *, force: bool = False) -> R:
         """Server-side apply: state the fields that this field manager owns, create the object if it is missing.
@@ -132,9 +133,7 @@ class Writer:
             name: value for name, value in body["metadata"].items() if value and name != "managedFields"
         }
         force_param = "true" if force else "false"
-        return await self._write(
-            "PATCH", type(obj), obj.key, json.dumps(body).encode(), APPLY_PATCH, {"force": force_param}
-        )
+        return await self._write("PATCH", type(obj), obj.key, encode(body), APPLY_PATCH, {"force": force_param})
 
     def _changed(self, obj: Resource) -> Json:
         """Return what changed of this subresource since the object was read, as a merge patch."""
@@ -162,7 +161,7 @@ class Writer:
         raw = await self._http.request(
             method,
             path,
-            params={**self._options.params(), **(params or {})},
+            params={**self._params, **params} if params else self._params,
             body=body,
             content_type=content_type,
             accept=accept(cls),
