@@ -64,6 +64,17 @@ def test_an_answer_that_the_kind_is_unknown_takes_no_object_away(cache: Cache) -
     assert len(cache.list(Widget)) == 1
 
 
+def test_what_the_class_knows_is_not_kept_and_is_there_when_read(cache: Cache) -> None:
+    kept = snapshot(Widget, {"apiVersion": "example.com/v1", "kind": "Widget", **item("a")})
+    cache.watch(Widget).apply(Listed([kept]))
+    obj = cache.get(Widget, key("a"))
+    assert b"Widget" not in kept.raw
+    assert b"example.com" not in kept.raw
+    assert obj is not None
+    assert (obj.to_dict()["apiVersion"], obj.to_dict()["kind"]) == ("example.com/v1", "Widget")
+    assert obj.merge_patch() == {}
+
+
 def test_managed_fields_are_not_kept(cache: Cache) -> None:
     raw = item("a")
     raw["metadata"]["managedFields"] = [{"manager": "kubectl"}]

@@ -231,11 +231,12 @@ class Resource(KubeModel):
     _origin: ClassVar[bytes | None] = None
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Fill in the type of the object, which the items of a list come without."""
+        """Fill in the type of the object, which the items of a list and those of a cache come without."""
+        # Not by `setattr`: pydantic makes that ten times as slow.
         if not self.kind:
-            self.kind = self.resource.kind
+            self.__dict__["kind"] = self.resource.kind
         if not self.api_version:
-            self.api_version = self.resource.api_version
+            self.__dict__["api_version"] = self.resource.api_version
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
