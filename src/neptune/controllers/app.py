@@ -187,7 +187,7 @@ def follow(cache: Cache, namespace: str, inventory: Inventory) -> None:
     """Have the Datasets in an inventory change with the cache."""
 
     def on_change(change: Change[Dataset]) -> None:
-        dataset = informer.decode_or_none(change.new) if change.new else None
+        dataset = informer.peek(change.new) if change.new else None
         if change.old and (dataset is None or change.old.uid != dataset.metadata.uid):
             inventory.put(change.old.uid, {})
         if dataset is not None:

@@ -99,10 +99,13 @@ def fitting(text: str) -> str:
     return text[:MAX_TEXT].replace("\0", "\ufffd")
 
 
+#: One for all messages: `json.dumps` makes a new one each time, which takes longer than many a message.
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False)
+
+
 def _json(value: object) -> bytes:
     # A name of a file may hold bytes that are no UTF-8 (surrogateescape); they become question marks here.
-    text = json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False)
-    return text.encode(errors="replace")
+    return _ENCODER.encode(value).encode(errors="replace")
 
 
 def decode(payload: bytes) -> tuple[Header, Body]:

@@ -25,6 +25,7 @@ BUCKETS = 256
 _ENTRY_BYTES, _BUCKET_BYTES = 16, 8
 #: The condition of a report that the API server keeps; others take no part.
 READY = "Ready"
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _hashed(data: bytes, length: int) -> bytes:
@@ -45,8 +46,7 @@ def bucket_of(uid: str) -> int:
 
 def spec_hash(spec: Json) -> str:
     """Return what a cloud puts into `hash`: a node compares it and never computes it."""
-    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _text(_hashed(canonical.encode(errors="replace"), _ENTRY_BYTES))
+    return _text(_hashed(_CANONICAL.encode(spec).encode(errors="replace"), _ENTRY_BYTES))
 
 
 def object_entry(item: DesiredObject) -> str:

@@ -54,6 +54,7 @@ class Informer(Generic[R]):
         self._handlers: list[Handler[R]] = []
         self._indexes: dict[str, Index[R]] = {}
         self._undecodable: dict[ResourceKey, str] = {}
+        self._peeked: tuple[Snapshot[R], R | None] | None = None
         self._waiting: list[tuple[Written, asyncio.Future[None]]] = []
         self._selection = Selection(query.label_selector, query.field_selector)
         #: Everything that happened up to this resource version is in; empty when that is not known.
@@ -164,6 +165,15 @@ class Informer(Generic[R]):
                 log.warning("object left out", problem=str(error))
             return None
 
+    def peek(self, item: Snapshot[R]) -> R | None:
+        """Return the object to be read and not to be changed, or None as `decode_or_none`.
+
+        Handlers that ask for the same change in turn get the same one, which is decoded once.
+        """
+        if self._peeked is None or self._peeked[0] is not item:
+            self._peeked = (item, self.decode_or_none(item))
+        return self._peeked[1]
+
     @property
     def undecodable(self) -> frozenset[ResourceKey]:
         """The objects that were found not to fit their type, and are still like that."""
@@ -184,7 +194,7 @@ class Informer(Generic[R]):
             return
         self._forget(item.key)
         self._objects[item.key] = item
-        if self._indexes and (obj := self.decode_or_none(item)) is not None:
+        if self._indexes and (obj := self.peek(item)) is not None:
             for index in self._indexes.values():
                 self._index_one(index, item.key, obj)
         self._tell(Change(item.key, old, item, initial))

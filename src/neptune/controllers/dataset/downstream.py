@@ -17,7 +17,6 @@ from neptune.controllers import patience
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
 from neptune.protocol.digest import spec_hash
-from neptune.protocol.inventory import fits
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
 from neptune.runtime import Change, Context, RequeueAfter
@@ -33,13 +32,6 @@ def desired(dataset: Dataset) -> DesiredObject:
     meta = dataset.metadata
     spec = dataset.spec.to_dict()
     return DesiredObject(KIND, meta.namespace, meta.name, meta.uid, meta.generation, spec, spec_hash(spec))
-
-
-def _hindrance(dataset: Dataset) -> Callable[[Dataset, datetime], None] | None:
-    """Return how to show why no node can have the object, or None when one can. Only the user can change that."""
-    if not dataset.spec.node_name:
-        return status.show_no_node
-    return None if fits(desired(dataset)) else status.show_too_large
 
 
 @dataclass(slots=True)
@@ -82,7 +74,7 @@ class Downstream:
             self._news.discard(key)
             return None
         now = self._clock.now()
-        if show_hindrance := _hindrance(dataset):
+        if show_hindrance := self._hindrance(dataset):
             show_hindrance(dataset, now)
             await ctx.client.status.patch(dataset)
             return None
@@ -99,6 +91,13 @@ class Downstream:
                 self._link.push(sent.node, sent.uid)
             return await self._watch_over(ctx, dataset, state)
         return await self._wait_for_answer(ctx, dataset, sent, state)
+
+    def _hindrance(self, dataset: Dataset) -> Callable[[Dataset, datetime], None] | None:
+        """Return how to show why no node can have the object, or None when one can. Only the user can change that."""
+        if not dataset.spec.node_name:
+            return status.show_no_node
+        # The inventory has what is in the cache, but for what no message can carry.
+        return None if self._link.core.inventory.owners(dataset.metadata.uid) else status.show_too_large
 
     def _release_former_owner(self, key: ResourceKey, dataset: Dataset | None) -> _Sent | None:
         """Tell the node that had the object, if another has it now, and return the note on the present owner."""

@@ -127,7 +127,7 @@ class Tasks:
 
 def _now(informer: Informer[Any], change: Change[Any]) -> Any:
     """Return the object as it is since a change; None when it is gone, or no longer fits its type."""
-    return informer.decode_or_none(change.new) if change.new else None
+    return informer.peek(change.new) if change.new else None
 
 
 def _fault(report: Report) -> tuple[int, str]:
