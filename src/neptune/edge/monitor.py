@@ -17,13 +17,10 @@ from typing import NamedTuple
 
 from neptune.clock import Clock
 from neptune.edge.children import PROCESSES
-from neptune.edge.compression import is_compressed
-from neptune.edge.formats import BUILT_IN
 from neptune.edge.keyring import PATIENCE_SECONDS, Keyring, Keys
 from neptune.edge.looking import Content, Look, Work
 from neptune.edge.problems import Problem, Reason
-from neptune.edge.reader import HEAVY_BYTES, Reader, Seen, path_of
-from neptune.edge.remote import is_remote
+from neptune.edge.reader import Reader, Seen, is_heavy, path_of
 from neptune.edge.results import Result
 from neptune.edge.schedule import TELL_AFTER_SECONDS, News, Schedule, Ticket
 from neptune.edge.watches import Watches
@@ -146,7 +143,7 @@ class Monitor:
         """Line a job up; it is quiet for as long as it does not look like work."""
         ticket = job.ticket
         quiet_seconds = _ASKING_SECONDS if is_remote and ticket.known else TELL_AFTER_SECONDS
-        queue = self._heavy if _is_heavy(job.work) else self._small
+        queue = self._heavy if is_heavy(job.work) else self._small
         if is_remote and ticket.has_credentials and job.keys is None:
             job = job._replace(keys=self.keyring.held(ticket.uid))
             if job.keys is None:
@@ -250,9 +247,3 @@ class Monitor:
         except TimeoutError:
             return
         self._poke.clear()
-
-
-def _is_heavy(work: Work) -> bool:
-    packed = any(is_compressed(target.path) or target.format not in BUILT_IN for target in work.targets)
-    remote = any(is_remote(target.path) for target in work.targets)
-    return packed or remote or work.size > HEAVY_BYTES

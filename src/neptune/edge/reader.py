@@ -1,6 +1,7 @@
 """The port to the data of a node: how the monitor looks at files and has them counted.
 
-`DiskReader` looks and counts small files in threads, and large or packed ones in processes; what hangs is left behind.
+`DiskReader` looks and counts in threads, and large or packed files in processes; what hangs is left behind. A look that
+finds a very small file counts it.
 Neighbours: `monitor` asks; `looking`, `counting` and `children` do the work; `stalls` keeps what hangs apart. A
 simulation has files of its own.
 """
@@ -13,15 +14,20 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from neptune.edge.children import Children
+from neptune.edge.compression import is_compressed
 from neptune.edge.counting import Checkpoint, FileCount, Target
-from neptune.edge.looking import Look, Stamps, has_changed, look, outside
+from neptune.edge.formats import BUILT_IN
+from neptune.edge.looking import Content, Look, Stamps, Work, has_changed, look, outside
 from neptune.edge.problems import Problem, unexpected
+from neptune.edge.remote import is_remote
 from neptune.edge.schedule import Ticket
 from neptune.edge.stalls import PATIENCE_SECONDS, Stalls, hanging
 from neptune.edge.threads import StalledError, Threads
 
 #: More than this is counted by a process of its own (bytes): pure Python takes 40 ms for it, a new process 100.
 HEAVY_BYTES = 32 * 2**20
+#: No more than this is counted where it is looked at (bytes): it takes less than a word from thread to thread.
+AT_ONCE_BYTES = 64 * 2**10
 #: How long a thread counts before it asks whether to go on (seconds).
 _STEP_SECONDS = 0.05
 
@@ -55,7 +61,7 @@ class Reader(Protocol):
         ...
 
     async def look(self, tickets: Sequence[Ticket]) -> list[Found]:
-        """Look at datasets without reading their files."""
+        """Look at datasets; of their files only what is very small is read."""
         ...
 
     async def changed(self, seen: Sequence[Seen]) -> list[str]:
@@ -134,6 +140,13 @@ class DiskReader:
         return outcome
 
 
+def is_heavy(work: Work) -> bool:
+    """Tell whether files want a process of their own: for their size, or for what has to be done to read them."""
+    packed = any(is_compressed(target.path) or target.format not in BUILT_IN for target in work.targets)
+    remote = any(is_remote(target.path) for target in work.targets)
+    return packed or remote or work.size > HEAVY_BYTES
+
+
 def path_of(ticket: Ticket) -> str:
     """Return the path that may hang, near enough: a url that names none is no trouble."""
     return str(ticket.url).removeprefix("file://")
@@ -147,6 +160,25 @@ def _look_at(ticket: Ticket, roots: Sequence[str]) -> Found:
     started = time.monotonic()
     try:
         looked = look(ticket.url, ticket.format, roots, ticket.known)
+        if isinstance(looked.outcome, Work) and looked.outcome.size <= AT_ONCE_BYTES and not is_heavy(looked.outcome):
+            looked = looked._replace(outcome=_counted(looked.outcome))
     except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
         looked = Look(unexpected(error))
     return Found(ticket, looked, time.monotonic() - started)
+
+
+def _counted(work: Work) -> Content | Problem | Work:
+    """Count files; the work comes back if it is more than it looked like."""
+    files = dict(work.held)
+    for target in work.targets:
+        count = FileCount(target)
+        try:
+            outcome = count.step(_STEP_SECONDS)
+        finally:
+            count.close()
+        if outcome is None:
+            return work
+        if isinstance(outcome, Problem):
+            return outcome
+        files[target.path] = outcome
+    return Content(files)
