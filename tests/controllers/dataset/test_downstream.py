@@ -152,6 +152,22 @@ async def test_a_dataset_without_a_node_says_which_field_is_empty(cluster: Clust
         assert condition(dataset, "NodeOnline") == ("Unknown", "NoNode")
 
 
+async def test_a_node_that_answers_no_push_may_not_read_the_topic_which_users_are_told(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "REPUSH_BASE_SECONDS", 0.1)
+    async with controller(cluster, broker), Voice(broker, "edge0") as node:
+        await node.birth()
+        await cluster.create()
+        dataset = await cluster.until(lambda dataset: "lets it read" in message(dataset))
+        assert message(dataset).endswith("lets it read $hw/events/node/edge0/neptune/updated")
+
+
+def message(dataset: Dataset) -> str:
+    found = get_condition(dataset.status.conditions, "Ready")
+    return found.message if found else ""
+
+
 async def poke(broker: BrokerCore, cluster: Cluster, name: str) -> None:
     """Make the link and the queues look at their clock, as they would when the time had really passed."""
     async with Voice(broker, name) as other:

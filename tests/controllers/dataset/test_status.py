@@ -105,6 +105,13 @@ def test_while_waiting_the_message_says_for_what(
     assert dataset.status.number_of_samples is None
 
 
+def test_a_node_that_heard_nothing_so_far_is_named_with_the_topic_that_it_may_not_read() -> None:
+    dataset = new()
+    status.show_waiting(dataset, NodeState.ONLINE, NOW, "a/topic")
+    why = "node edge0 is online and has not answered yet: see its log, and whether the broker lets it read a/topic"
+    assert condition(dataset, "Ready").message == why
+
+
 def test_a_node_that_comes_online_does_not_leave_the_word_that_it_is_offline() -> None:
     dataset = new()
     status.show_waiting(dataset, NodeState.NEVER_SEEN, NOW)

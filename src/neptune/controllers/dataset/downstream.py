@@ -19,12 +19,16 @@ from neptune.controllers.link import Link
 from neptune.protocol.digest import spec_hash
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
+from neptune.protocol.topics import Verb
 from neptune.runtime import Change, Context, RequeueAfter
 
 KIND = Dataset.resource.kind
 #: A node that is there and counts small files answers sooner than this, some hundreds of them at a time too; writing
 #: "waiting" before would only double the writes. Users are told within a second.
 ANSWER_SECONDS = 0.8
+#: So many pushes of one generation without an answer, 35 seconds, are no chance: a broker that lets a node read some of
+#: its topics tells nobody.
+UNHEARD_PUSHES = 4
 
 
 def desired(dataset: Dataset) -> DesiredObject:
@@ -122,7 +126,9 @@ class Downstream:
             if (left := sent.patient_until - self._clock.monotonic()) > 0:
                 return RequeueAfter(left)
         if not self._is_answered(dataset):
-            status.show_waiting(dataset, state, self._clock.now())
+            told_on = self._link.core.topics.node(sent.node, Verb.UPDATED)
+            unheard = told_on if sent.times >= UNHEARD_PUSHES else ""
+            status.show_waiting(dataset, state, self._clock.now(), unheard)
             await ctx.client.status.patch(dataset)
         if state is None:
             return RequeueAfter(patience.BLIND_SECONDS)

@@ -34,14 +34,18 @@ def show_too_large(dataset: Dataset, now: datetime) -> None:
     _set(dataset, ConditionType.SYNCED, "False", Reason.TOO_LARGE, why, now)
 
 
-def show_waiting(dataset: Dataset, state: NodeState | None, now: datetime) -> None:
-    """The node has not answered for this generation yet. `state` is None while nothing can be known of nodes."""
+def show_waiting(dataset: Dataset, state: NodeState | None, now: datetime, unheard: str = "") -> None:
+    """The node has not answered for this generation yet. `state` is None while nothing can be known of nodes.
+
+    `unheard` is the topic on which it was told again and again, where that is so.
+    """
     node = dataset.spec.node_name
     why = {
         None: "cloud-controller is not connected to its MQTT broker; its log says why",
         NodeState.NEVER_SEEN: f"node {node} has not connected: run edge-agent --node {node} with the same broker",
         NodeState.OFFLINE: f"node {node} is offline; it counts when it is back",
-        NodeState.ONLINE: f"node {node} is online and has not answered yet",
+        NodeState.ONLINE: f"node {node} is online and has not answered yet"
+        + (f": see its log, and whether the broker lets it read {unheard}" if unheard else ""),
     }[state]
     _set(dataset, ConditionType.READY, "Unknown", Reason.WAITING_FOR_NODE, why, now)
     _set(dataset, ConditionType.SYNCED, "False", Reason.WAITING_FOR_NODE, why, now)
