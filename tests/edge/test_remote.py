@@ -116,6 +116,14 @@ def test_asking_what_an_object_is_fetches_nothing(web: Web, tags: str) -> None:
     assert web.requests == [("HEAD", 0)] * 2
 
 
+def test_a_server_that_knows_get_alone_is_asked_by_that(web: Web) -> None:
+    web.has_head, web.content = False, LARGE
+    first, _ = count(web.url)
+    web.content += b"more\n"
+    second, read = count(web.url, first)
+    assert (first.samples, second.samples, read) == (100_000, 100_001, len(b"more\n"))
+
+
 @pytest.mark.parametrize("tags", ["strong", "weak"])
 def test_an_object_that_changes_while_it_is_read_ends_the_pass(web: Web, tags: str) -> None:
     web.tags, web.content = tags, LARGE

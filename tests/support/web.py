@@ -18,6 +18,7 @@ class Web:
     content: bytes = b""
     tags: str = "strong"
     has_ranges: bool = True
+    has_head: bool = True
     path: str = "/some%20data.txt"
     #: The value of `Authorization` without which it answers 401; none where empty.
     authorization: str = ""
@@ -48,6 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         if self._turned_away():
+            return
+        if not self.web.has_head:
+            self._answer(405, b"", body=False)
             return
         content = self.web.content
         self._tag = self.web.tag_of(content)
