@@ -130,7 +130,8 @@ async def test_a_task_that_goes_ends_its_command_with_all_its_children(
 async def test_a_child_that_left_its_session_does_not_outlive_it(
     cloud: Cloud, broker: BrokerCore, tmp_path: Path, is_over: bool
 ) -> None:
-    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & report Running; {'exit' if is_over else 'wait'}"
+    end = f"until test -s {tmp_path}/pid; do sleep 0.01; done; exit" if is_over else "wait"
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & report Running; {end}"
     async with running_agent(memory(broker, NODE), shell(tmp_path, script)):
         await cloud.put(lone_task())
         await eventually(lambda: pid_of(tmp_path) > 0)

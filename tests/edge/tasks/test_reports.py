@@ -15,11 +15,12 @@ WRITTEN = datetime(2026, 1, 2, 3, 4, 5, 999, tzinfo=UTC)
 
 
 def parsed(**content: Any) -> WorkReport:
-    return parse("7", json.dumps({"state": "Running", **content}).encode(), 2, WRITTEN)
+    return parse("7", json.dumps({"state": "Running", **content}).encode(), "u1", 2, WRITTEN)
 
 
 def test_all_but_the_state_may_be_left_out() -> None:
     assert parsed() == WorkReport("7", "Running", "2026-01-02T03:04:05Z")
+    assert parsed(uid="u1", generation=2) == parsed()
 
 
 def test_numbers_become_texts_that_read_as_themselves() -> None:
@@ -42,6 +43,8 @@ def test_times_are_in_utc_to_the_second(time: str | None, shown: str) -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
+        ({"uid": "u0"}, "of another task"),
+        ({"uid": 1}, "of another task"),
         ({"generation": 1}, "of generation 1; the task's is 2"),
         ({"generation": True}, "of generation True"),
         ({"generation": "2"}, "of generation 2"),
@@ -66,10 +69,10 @@ def test_what_is_wrong_is_said(content: dict[str, Any], named: str) -> None:
 )
 def test_what_is_no_object_is_said(data: bytes, named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        parse("7", data, 2, WRITTEN)
+        parse("7", data, "u1", 2, WRITTEN)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "1" + "0" * 5000])
 def test_a_number_that_is_none_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match=r"number|digits"):
-        parse("7", f'{{"state": "Running", "metrics": {{"loss": {number}}}}}'.encode(), 2, WRITTEN)
+        parse("7", f'{{"state": "Running", "metrics": {{"loss": {number}}}}}'.encode(), "u1", 2, WRITTEN)

@@ -156,7 +156,7 @@ def test_a_report_says_what_was_given(folder: Folder) -> None:
     (report,) = folder.waiting()
     assert report.pop("time").endswith("Z")
     assert report == {
-        "generation": 1, "state": "Running", "progress": 41, "samples": 600, "message": "going well",
+        "uid": "u-1", "generation": 1, "state": "Running", "progress": 41, "samples": 600, "message": "going well",
         "metrics": {"loss": "0.25", "epoch": "3", "stage": "warm"},
     }  # fmt: skip
 

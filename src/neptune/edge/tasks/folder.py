@@ -123,9 +123,9 @@ class Folder:
             os.close(fd)
         return found
 
-    def read(self, names: Iterable[str], generation: int, last: WorkResult | None) -> Batch:
+    def read(self, names: Iterable[str], uid: str, generation: int, last: WorkResult | None) -> Batch:
         """Read reports in this order; see `ledger.fold`."""
-        found = ((name, self._report(name, generation)) for name in names)
+        found = ((name, self._report(name, uid, generation)) for name in names)
         return fold(((name, report) for name, report in found if report is not None), generation, last)
 
     def discard(self, names: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ class Folder:
             return None
         return found if isinstance(found, dict) else None
 
-    def _report(self, name: str, generation: int) -> WorkReport | str | None:
+    def _report(self, name: str, uid: str, generation: int) -> WorkReport | str | None:
         """Return a report, why it is none, or None where that may yet change."""
         report_id = name.removesuffix(".json")
         if report_id == name:
@@ -185,7 +185,7 @@ class Folder:
                 return f"it has {info.st_size} bytes; at most {MAX_FILE_BYTES} are read"
             try:
                 written = datetime.fromtimestamp(max(0, int(info.st_mtime)), UTC)
-                return parse(report_id, file.read(MAX_FILE_BYTES + 1), generation, written)
+                return parse(report_id, file.read(MAX_FILE_BYTES + 1), uid, generation, written)
             except ValueError as error:
                 return str(error)
             except OSError:

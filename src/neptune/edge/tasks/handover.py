@@ -246,7 +246,7 @@ class Handover:
         for start in range(0, len(names), _READ):
             generation = self._generation()
             some = names[start : start + _READ]
-            batch = await self._on_disk(self._folder.read, some, generation, self._ledger.result)
+            batch = await self._on_disk(self._folder.read, some, self.item.uid, generation, self._ledger.result)
             await self._on_disk(self._folder.discard, self._ledger.take(batch, generation))
             if batch.best is not None:
                 self._is_waiting = False

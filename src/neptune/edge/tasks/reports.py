@@ -17,8 +17,8 @@ from neptune.protocol.work import PENDING, check, metric_text
 MAX_FILE_BYTES = 2 * WORK_BYTES
 
 
-def parse(report_id: str, data: bytes, generation: int, written: datetime) -> WorkReport:
-    """Return the report in a file; `generation` is that of the task, and `written` is when the file was.
+def parse(report_id: str, data: bytes, uid: str, generation: int, written: datetime) -> WorkReport:
+    """Return the report in a file; `uid` and `generation` are those of the task, and `written` is when the file was.
 
     Raises:
         ValueError: it is not usable; the text says why, for who wrote the worker.
@@ -27,6 +27,8 @@ def parse(report_id: str, data: bytes, generation: int, written: datetime) -> Wo
     given = found.get("generation", generation)
     if type(given) is not int or given != generation:
         raise ValueError(f"it is of generation {str(given)[:32]}; the task's is {generation} now")
+    if found.get("uid", uid) != uid:
+        raise ValueError("it is of another task, which had this name before")
     state = found.get("state")
     if state == PENDING:
         raise ValueError("a worker reports Running, Completed or Failed; Pending is the agent's word")

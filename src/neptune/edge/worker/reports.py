@@ -42,13 +42,17 @@ class Reports:
         self._number += 1
         return f"{self._last}-{os.getpid()}-{self._number:06}"
 
-    def write(self, generation: int, work: WorkReport) -> None:
+    def write(self, uid: str, generation: int, work: WorkReport) -> None:
         """Put a report where the agent finds it; it is on the disk when this returns.
 
         Raises:
             OSError: the folder does not take it.
         """
-        content = {"generation": generation, **{name: value for name, value in asdict(work).items() if name != "id"}}
+        content = {
+            "uid": uid,
+            "generation": generation,
+            **{name: value for name, value in asdict(work).items() if name != "id"},
+        }
         path = self.folder / f"{work.id}.json"
         with whole(path, self.folder / f".tmp-{work.id}", "xb") as file:
             file.write(json.dumps(content).encode())

@@ -229,7 +229,7 @@ class Task:
                 message=message,
             )
             check(work)
-            self._reports.write(self.generation, work)
+            self._reports.write(self.uid, self.generation, work)
         except OSError as error:
             self.raise_if_over()
             raise ReportNotWritten(f"{self._reports.folder} does not take a report: {error.strerror}") from error
