@@ -8,12 +8,14 @@ import errno
 import gzip
 import mmap
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from asyncinotify._ffi import libc
 from structlog.testing import capture_logs
 
 from neptune.clock import SystemClock
@@ -120,16 +122,40 @@ async def test_a_folder_that_comes_late_is_found_by_the_poll_and_watched_then(tm
         await eventually(lambda: heard.reason() == "Counted")
 
 
-@pytest.mark.parametrize("broken", ["inotify_init1", "inotify_add_watch"])
-async def test_without_inotify_the_poll_does_it_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    def exhausted(*_args: object) -> int:
-        raise OSError(errno.ENOSPC if broken == "inotify_add_watch" else errno.EMFILE, "used up")
+@contextmanager
+def no_instance_left() -> Iterator[None]:
+    """Take all inotify instances that this user may have."""
+    number = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft + number, hard), hard))
+    taken = []
+    try:
+        with pytest.raises(OSError, match=r"[Tt]oo many"):  # noqa: PT012
+            while True:
+                taken.append(libc.inotify_init1(0))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    monkeypatch.setattr(f"asyncinotify._ffi.libc.{broken}", exhausted)
+
+@contextmanager
+def no_watch_left() -> Iterator[None]:
+    def exhausted(*_args: object) -> int:
+        raise OSError(errno.ENOSPC, "used up")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libc, "inotify_add_watch", exhausted)
+        yield
+
+
+@pytest.mark.parametrize("exhausted", [no_instance_left, no_watch_left])
+async def test_without_inotify_the_poll_does_it_all(
+    tmp_path: Path, exhausted: Callable[[], AbstractContextManager[None]]
+) -> None:
     file = tmp_path / "a.txt"
-    with capture_logs() as logs:
+    with capture_logs() as logs, exhausted():
         async with monitoring(tmp_path, poll_seconds=0.02) as (monitor, heard):
             monitor.put(dataset(str(file)))
             monitor.put(dataset(str(tmp_path / "b.txt"), uid="u2"))
