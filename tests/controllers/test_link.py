@@ -14,7 +14,15 @@ import structlog
 from neptune.controllers.link import MESSAGES_A_TURN, TURNS, Link
 from neptune.protocol import codec, messages
 from neptune.protocol.cloud import CloudLink, Reported
-from neptune.protocol.messages import Answer, CloudPresence, DesiredObject, GetResult, ObjectsResult, Verdict
+from neptune.protocol.messages import (
+    Answer,
+    CloudPresence,
+    DesiredObject,
+    GetResult,
+    ObjectsResult,
+    StatusResult,
+    Verdict,
+)
 from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import Verb
 from neptune.transport import Event, Message, Published, Session, Transport
@@ -238,6 +246,18 @@ async def test_a_node_that_cannot_be_reached_delays_no_other() -> None:
         await eventually(lambda: node.pushed == [B] and node.heard(ObjectsResult))
 
 
+async def test_verdicts_that_come_close_together_are_one_message_and_none_is_lost_at_the_end() -> None:
+    broker = BrokerCore()
+    async with Voice(broker, "edge0") as node:
+        async with cloud(transport(broker, "cloud"), A) as it:
+            for seq in range(1, 4):
+                await asyncio.sleep(0)
+                it.link.settle("edge0", Verdict("uid-a", 1, seq, 200))
+        await eventually(lambda: node.verdicts)
+    assert [verdict.seq for verdict in node.verdicts] == [1, 2, 3]
+    assert len(node.heard(StatusResult)) == 1
+
+
 async def test_a_refused_publish_is_logged_once_a_topic_until_it_works_again() -> None:
     refusing = True
 
@@ -252,7 +272,7 @@ async def test_a_refused_publish_is_logged_once_a_topic_until_it_works_again() -
                 for _ in range(times):
                     it.link.push("edge0", "uid-a")
                     it.link.settle("edge0", Verdict("uid-a", 1, 1, 200))
-                    await eventually(lambda: not it.link._senders)
+                    await eventually(lambda: not (it.link._settled or it.link._senders))
 
             await push_and_settle(3)
             refused = named(logs, "broker refused a publish")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from neptune.protocol.backoff import Backoff
+from neptune.protocol.backoff import Backoff, Pace
 
 
 def a_backoff(seed: int = 1) -> Backoff:
@@ -30,3 +30,22 @@ def test_reset_starts_over() -> None:
 
 def test_two_nodes_do_not_wait_alike() -> None:
     assert a_backoff(1).next() != a_backoff(2).next()
+
+
+def test_a_pace_lets_the_first_pass_at_once_and_the_others_ever_later() -> None:
+    pace, now, waits = Pace(5.0, 60.0), 1000.0, []
+    for _ in range(6):
+        assert pace.left(now) == 0.0
+        pace.done(now)
+        waits.append(pace.left(now))
+        now += waits[-1]
+    assert (waits, pace.times) == ([5.0, 10.0, 20.0, 40.0, 60.0, 60.0], 6)
+
+
+def test_a_pace_starts_over_after_a_long_rest() -> None:
+    pace = Pace(5.0, 60.0)
+    pace.done(0.0)
+    pace.done(64.9)
+    assert (pace.times, pace.left(64.9)) == (2, 10.0)
+    pace.done(134.9)
+    assert (pace.times, pace.left(134.9)) == (1, 5.0)

@@ -462,6 +462,19 @@ def test_node_below_an_epoch_that_the_cloud_has_heard_of_goes_above_it_and_says_
     assert said(link.received(echo(99), 2.0, 0)) == []
 
 
+def test_two_agents_of_one_name_do_not_chase_each_other_and_each_says_so() -> None:
+    link = a_live_link()
+    assert said(link.received(echo(99), 2.0, 0))
+    assert said(link.received(echo(200), 2.1, 0)) == []
+    assert link.next_deadline() == 7.0
+    assert said(link.tick(6.9, 0)) == []
+    actions = link.tick(7.0, 0)
+    assert [header.node_epoch for _, header, body in said(actions) if isinstance(body, Presence)] == [201]
+    assert warnings(actions) == ["another agent has this name"]
+    assert said(link.received(echo(300), 16.9, 0)) == []
+    assert said(link.received(echo(300), 17.0, 0))
+
+
 def echo(node_epoch: int) -> Received:
     """Return verdicts on nothing from a cloud that has heard of this epoch."""
     payload = codec.encode(Header("e", 0, cloud_epoch=1, node_epoch=node_epoch), StatusResult(()))

@@ -31,6 +31,9 @@ TURNS = 20
 #: Messages that are taken in before everybody else has a turn on the loop: at a millisecond each nobody waits for long,
 #: and workers that have much to do do not keep the link from reading.
 MESSAGES_A_TURN = 16
+#: How long a verdict waits for others of its node (seconds): writes end one by one, and no node waits for its verdict
+#: to go on.
+GATHER_SECONDS = 0.05
 #: How long what waits may take to go out at the end (seconds).
 FINISH_SECONDS = 1.0
 #: Bounds the memory of what has been logged as denied; past it everything may be said again.
@@ -71,6 +74,7 @@ class Link:
         self._changed_at = clock.monotonic()
         self._connection = 0
         self._waiting: dict[str, _Waiting] = {}
+        self._settled: dict[str, list[Verdict]] = {}
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(TURNS)
         self._last_trouble = ""
@@ -102,6 +106,8 @@ class Link:
 
     async def _finish(self) -> None:
         """Send what waits, such as the verdicts on the last writes, then say goodbye."""
+        for node in [*self._settled]:
+            self._tell_verdicts(node)
         senders = list(self._senders.values())
         if senders:
             _, late = await asyncio.wait(senders, timeout=FINISH_SECONDS)
@@ -143,9 +149,16 @@ class Link:
         self._for(node).is_asked = True
 
     def settle(self, node: str, verdict: Verdict) -> None:
-        """Tell a node soon what became of its report."""
+        """Tell a node soon what became of its report, in one message with those that come right after it."""
         self.verdicts[verdict.code] += 1
-        self._for(node).verdicts.append(verdict)
+        if node not in self._settled:
+            self._settled[node] = []
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._tell_verdicts, node)
+        self._settled[node].append(verdict)
+
+    def _tell_verdicts(self, node: str) -> None:
+        if verdicts := self._settled.pop(node, None):
+            self._for(node).verdicts += verdicts
 
     def tell(self, node: str, told: CredentialsTold) -> None:
         """Tell a node soon the credentials that it asked for, or why it gets none."""

@@ -5,8 +5,12 @@ Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("equal ji
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
+
+#: The pause between two raises of an epoch (seconds): two clouds that both believe to be the one, or two agents of one
+#: name, only make some noise.
+RAISE_BASE_SECONDS, RAISE_MAX_SECONDS = 5.0, 60.0
 
 
 @dataclass(slots=True)
@@ -30,3 +34,33 @@ class Backoff:
     def reset(self) -> None:
         """Start over after a success."""
         self.attempts = 0
+
+
+@dataclass(slots=True)
+class Pace:
+    """How soon the same may be done again: at once, then after `base_seconds`, which doubles to `max_seconds`.
+
+    For what another process may undo, and do again, for ever. Starts over after `max_seconds` in which it was not done
+    though it might have been.
+    """
+
+    base_seconds: float
+    max_seconds: float
+    #: How often it was done in a row.
+    times: int = field(default=0, init=False)
+    #: When it may be done again.
+    at: float = field(default=float("-inf"), init=False)
+
+    def left(self, now: float) -> float:
+        """Return the seconds until it may be done, 0 when it may."""
+        return max(0.0, self.at - now)
+
+    def done(self, now: float) -> None:
+        """It was done."""
+        self.times = self.times + 1 if now < self.at + self.max_seconds else 1
+        self.at = now + min(self.max_seconds, self.base_seconds * 2.0 ** min(self.times - 1, 32))
+
+
+def raises() -> Pace:
+    """Return the pace of an epoch that goes above another's."""
+    return Pace(RAISE_BASE_SECONDS, RAISE_MAX_SECONDS)

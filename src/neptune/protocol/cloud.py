@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
+from neptune.protocol.backoff import Pace, raises
 from neptune.protocol.codec import MessageError
 from neptune.protocol.credentials import CredentialsAsked, CredentialsTold, objection
 from neptune.protocol.digest import BUCKETS
@@ -54,8 +55,6 @@ SNAPSHOT_OBJECTS = 32
 ENTRIES_PER_PART = 500
 #: Nodes that a cloud lets ask in a second after its start.
 ROLL_CALL_NODES_PER_SECOND = 500
-#: The pause between two raises of the epoch (seconds): two clouds that both believe to be the one only make some noise.
-RAISE_BASE_SECONDS, RAISE_MAX_SECONDS = 5, 60
 NOT_READY = "the cloud has not read all objects yet; ask again"
 
 
@@ -115,8 +114,7 @@ class CloudLink:
     dropped: int = 0
     _seq: int = 0
     _connection: int = 0
-    _raises: int = 0
-    _may_raise_at: float = 0.0
+    _raises: Pace = field(default_factory=raises)
     _warned: set[tuple[str, str]] = field(default_factory=set)
 
     def will(self, connection: int, timestamp: int) -> Message:
@@ -166,14 +164,13 @@ class CloudLink:
 
     def _raised(self, node: str, header: Header, now: float, timestamp: int) -> list[Action]:
         """Go above the epoch of another cloud that the node has heard of: the node obeys no lower one."""
-        if header.cloud_epoch <= self.epoch or now < self._may_raise_at:
+        if header.cloud_epoch <= self.epoch or self._raises.left(now):
             return []
         reason = f"node {node} has heard of epoch {header.cloud_epoch}, this cloud had {self.epoch}"
         self.epoch = min(header.cloud_epoch + 1, messages.MAX_NUMBER)
-        self._may_raise_at = now + min(RAISE_MAX_SECONDS, RAISE_BASE_SECONDS * 2 ** min(self._raises, 8))
-        self._raises += 1
+        self._raises.done(now)
         warned: list[Action] = []
-        if self._raises > 1:
+        if self._raises.times > 1:
             reason += "; if two cloud-controllers serve these nodes, stop one or give both --leader-elect"
             warned = self._warn_once("", "another cloud speaks", reason)
         return [*warned, *(self.announce(self._connection, timestamp) if self.is_ready else [])]

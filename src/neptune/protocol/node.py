@@ -18,6 +18,7 @@ from random import Random
 
 from neptune.protocol import codec, messages
 from neptune.protocol.actions import EXPIRY_SECONDS, Publish
+from neptune.protocol.backoff import Pace, raises
 from neptune.protocol.codec import MessageError
 from neptune.protocol.credentials import Asking, CredentialsTold
 from neptune.protocol.desired import Change, DesiredState
@@ -94,6 +95,9 @@ class NodeLink:
     _warned: set[str] = field(default_factory=set)
     _events: int = 0
     _will_epoch: int = 0
+    #: Of this node, as the cloud has heard of it.
+    _highest_epoch: int = 0
+    _raises: Pace = field(default_factory=raises)
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.rng)
@@ -141,7 +145,8 @@ class NodeLink:
         self.cloud_epoch = header.cloud_epoch
         if isinstance(body, CloudPresence):
             return self._on_cloud(body, message.retained, now, timestamp)
-        actions = self._caught_up(header, timestamp)
+        self._highest_epoch = max(self._highest_epoch, header.node_epoch)
+        actions = self._caught_up(now, timestamp)
         match body:
             case Updated():
                 actions += self._on_update(header, body, now, timestamp)
@@ -177,7 +182,7 @@ class NodeLink:
         """Do what is due: ask, ask again, send statuses. Call it at `next_deadline`."""
         if self.connection is None:
             return []
-        actions: list[Action] = []
+        actions = self._caught_up(now, timestamp)
         if (turn := self._turns.next) is not None and turn.at <= now:
             actions += self._begin(now, timestamp)
         if self.live:
@@ -207,17 +212,25 @@ class NodeLink:
         if self.connection is None:
             return None
         times = [self._turns.next.at] if self._turns.next is not None else []
+        if self._highest_epoch > self.epoch:
+            times.append(self._raises.at)
         if self.live:
             times += [due for due in (self.outbox.next_due(), self.asking.next_due()) if due is not None]
         return min(times, default=None)
 
-    def _caught_up(self, header: Header, timestamp: int) -> list[Action]:
-        """Go above an epoch that the cloud has heard of, and send again: it took nothing from below."""
-        if header.node_epoch <= self.epoch or self.connection is None:
+    def _caught_up(self, now: float, timestamp: int) -> list[Action]:
+        """Go above an epoch that the cloud has heard of, in time, and send again: it took nothing from below."""
+        highest = self._highest_epoch
+        if highest <= self.epoch or self.connection is None or self._raises.left(now):
             return []
-        self.epoch = min(header.node_epoch + 1, messages.MAX_NUMBER)
+        self.epoch = min(highest + 1, messages.MAX_NUMBER)
+        self._raises.done(now)
         self.outbox.hurry()
-        return [Publish(self._presence(online=True, connection=self.connection, timestamp=timestamp))]
+        warned: list[Action] = []
+        if self._raises.times > 1:
+            reason = f"the cloud hears of a node {self.node} of epoch {highest}; give each agent a --node of its own"
+            warned = self._warn_once("another agent has this name", reason)
+        return [*warned, Publish(self._presence(online=True, connection=self.connection, timestamp=timestamp))]
 
     def _begin(self, now: float, timestamp: int) -> list[Action]:
         """Start a synchronisation; one whose answer did not come is given up."""

@@ -9,9 +9,10 @@ import pytest
 from neptune.api import Dataset, DatasetStatus, ResourceKey, get_condition
 from neptune.controllers import patience
 from neptune.controllers.app import CloudController
-from neptune.controllers.dataset import downstream
+from neptune.controllers.dataset import downstream, status
 from neptune.controllers.dataset.downstream import Downstream
 from neptune.protocol import codec
+from neptune.protocol.presence import NodeState
 from neptune.runtime import Context, RequeueAfter
 from neptune.transport.broker import BrokerCore
 from tests.controllers.cluster import Cluster, accepted, condition, controller, counted, given, ready
@@ -161,6 +162,30 @@ async def test_a_node_that_answers_no_push_may_not_read_the_topic_which_users_ar
         await cluster.create()
         dataset = await cluster.until(lambda dataset: "lets it read" in message(dataset))
         assert message(dataset).endswith("lets it read $hw/events/node/edge0/neptune/updated")
+
+
+async def test_what_another_controller_makes_of_a_waiting_dataset_is_left_for_a_while(
+    cluster: Cluster, broker: BrokerCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "SAY_BASE_SECONDS", 30.0)
+    clock = Time()
+
+    async def differ() -> Dataset:
+        """Write what a controller would to which the node is there."""
+        dataset = await cluster.get()
+        status.show_waiting(dataset, NodeState.ONLINE, clock.now())
+        return await cluster.client.status.patch(dataset)
+
+    async with controller(cluster, broker, clock):
+        await cluster.create()
+        await cluster.until(lambda dataset: "has not connected" in message(dataset))
+        await cluster.stays(await differ(), seconds=0.3)
+        clock.ahead += 31
+        await poke(broker, cluster, "p0")
+        await cluster.until(lambda dataset: "has not connected" in message(dataset))
+        await cluster.stays(await differ(), seconds=0.3)
+        await cluster.edit(url="/data/b.txt")
+        await cluster.until(lambda dataset: "has not connected" in message(dataset))
 
 
 def message(dataset: Dataset) -> str:

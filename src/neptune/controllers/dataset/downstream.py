@@ -8,7 +8,7 @@ everything by its next `get`. Neighbours: `link` sends; `upstream` sets `observe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from neptune.api import ConditionType, Dataset, ResourceKey, get_condition
@@ -16,6 +16,7 @@ from neptune.clock import Clock
 from neptune.controllers import patience
 from neptune.controllers.dataset import status
 from neptune.controllers.link import Link
+from neptune.protocol.backoff import Pace
 from neptune.protocol.digest import spec_hash
 from neptune.protocol.messages import DesiredObject
 from neptune.protocol.presence import NodeState
@@ -49,6 +50,13 @@ class _Sent:
     next_at: float = 0.0
     #: Until then a node that is there may answer before users are told that it has not.
     patient_until: float = 0.0
+    #: What users are told of the node.
+    says: Pace = field(default_factory=patience.says)
+
+    def follow(self, generation: int) -> None:
+        """Begin anew for another generation."""
+        if self.generation != generation:
+            self.generation, self.times, self.next_at, self.says = generation, 0, 0.0, patience.says()
 
 
 class Downstream:
@@ -93,7 +101,7 @@ class Downstream:
                 # The node has answered another cloud, of which this one's cache did not know. What this one has told
                 # the node since, that there is no such thing for one, nobody else makes good.
                 self._link.push(sent.node, sent.uid)
-            return await self._watch_over(ctx, dataset, state)
+            return await self._watch_over(ctx, dataset, sent, state)
         return await self._wait_for_answer(ctx, dataset, sent, state)
 
     def _hindrance(self, dataset: Dataset) -> Callable[[Dataset, datetime], None] | None:
@@ -114,6 +122,8 @@ class Downstream:
             self._news.add(key)
         if sent is None and dataset is not None:
             sent = self._sent[key] = _Sent(dataset.spec.node_name, dataset.metadata.uid)
+        if sent is not None and dataset is not None:
+            sent.follow(dataset.metadata.generation)
         return sent
 
     async def _wait_for_answer(
@@ -122,25 +132,31 @@ class Downstream:
         """The node has not answered: push if it is there, and tell users whom they wait for."""
         wait = None
         if state is NodeState.ONLINE:
-            wait = self._push(sent, dataset.metadata.generation)
+            wait = self._push(sent)
             if (left := sent.patient_until - self._clock.monotonic()) > 0:
                 return RequeueAfter(left)
         if not self._is_answered(dataset):
+            if left := sent.says.left(self._clock.monotonic()):
+                return RequeueAfter(left)
             told_on = self._link.core.topics.node(sent.node, Verb.UPDATED)
             unheard = told_on if sent.times >= UNHEARD_PUSHES else ""
             status.show_waiting(dataset, state, self._clock.now(), unheard)
-            await ctx.client.status.patch(dataset)
+            await self._say(ctx, dataset, sent)
         if state is None:
             return RequeueAfter(patience.BLIND_SECONDS)
         # A node that is away asks for everything when it comes back, and its coming back enqueues the key.
         return None if wait is None else RequeueAfter(wait)
 
-    def _push(self, sent: _Sent, generation: int) -> float:
+    async def _say(self, ctx: Context, dataset: Dataset, sent: _Sent) -> None:
+        """Write what is shown of the node, and note it if that changed anything."""
+        if await ctx.client.status.patch(dataset) is not dataset:
+            sent.says.done(self._clock.monotonic())
+
+    def _push(self, sent: _Sent) -> float:
         """Push when it is time, and return the seconds until the next look."""
         now = self._clock.monotonic()
-        if sent.generation != generation:
-            sent.generation, sent.times, sent.next_at = generation, 0, now
-            sent.patient_until = now + ANSWER_SECONDS
+        if not sent.times:
+            sent.next_at, sent.patient_until = now, now + ANSWER_SECONDS
         if sent.next_at > now:
             return sent.next_at - now
         self._link.push(sent.node, sent.uid)
@@ -149,7 +165,9 @@ class Downstream:
         sent.next_at = now + pause
         return pause
 
-    async def _watch_over(self, ctx: Context, dataset: Dataset, state: NodeState | None) -> RequeueAfter | None:
+    async def _watch_over(
+        self, ctx: Context, dataset: Dataset, sent: _Sent, state: NodeState | None
+    ) -> RequeueAfter | None:
         """The node has answered: only its presence matters now."""
         if state is NodeState.ONLINE:
             online = get_condition(dataset.status.conditions, ConditionType.NODE_ONLINE)
@@ -164,6 +182,8 @@ class Downstream:
         if state is NodeState.NEVER_SEEN and (left := self._link.young_seconds) > 0:
             # This process is young: the node gets the time that a flapping one has to show itself.
             return RequeueAfter(left)
+        if left := sent.says.left(self._clock.monotonic()):
+            return RequeueAfter(left)
         status.show_node_offline(dataset, self._clock.now())
-        await ctx.client.status.patch(dataset)
+        await self._say(ctx, dataset, sent)
         return None
