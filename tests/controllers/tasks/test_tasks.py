@@ -133,6 +133,31 @@ async def test_nodes_that_are_away_are_named_until_they_come(bench: Bench) -> No
         assert {"NodeNeverSeen", "NodeOffline"} <= set(await bench.events("NodeOffline"))
 
 
+async def test_what_another_controller_makes_of_it_again_and_again_is_left_for_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "SAY_BASE_SECONDS", 30.0)
+    other = "as another sees it"
+
+    async def differ() -> None:
+        task = await bench.get()
+        task.status.message = other
+        await bench.client.status.patch(task)
+
+    async with running(bench, "edge0"):
+        await bench.dataset("d0", "edge0")
+        await bench.dataset("d1", "edge1")
+        await bench.model()
+        await bench.task()
+        await bench.reason("NodeNeverSeen")
+        await bench.stays(seconds=0.3)
+        await differ()
+        await bench.until(lambda task: task.status.message != other)
+        await differ()
+        await bench.stays(seconds=0.5)
+        assert (await bench.get()).status.message == other
+
+
 async def test_a_silent_node_is_pushed_again_until_it_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "REPUSH_BASE_SECONDS", 0.2)
     async with running(bench):

@@ -9,7 +9,7 @@ the same reports. Neighbours: `placement` has pushed already; `inbox` holds the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from neptune.api import Model, Resource, ResourceKey
@@ -22,6 +22,7 @@ from neptune.controllers.tasks.kind import Note, Part, TaskKind, View
 from neptune.controllers.tasks.metrics import show_metrics
 from neptune.controllers.tasks.placement import Placed, Placement, Seat
 from neptune.protocol import messages
+from neptune.protocol.backoff import Pace
 from neptune.protocol.messages import WorkReport
 from neptune.protocol.presence import NodeState
 from neptune.protocol.work import TERMINAL
@@ -38,6 +39,18 @@ class _Sent:
     is_answered: bool = False
 
 
+@dataclass(slots=True)
+class _Said:
+    """What was last written of a task. Another controller may see its nodes otherwise, and undo it for ever."""
+
+    version: str = ""
+    pace: Pace = field(default_factory=patience.says)
+
+    def is_undone(self, task: Resource) -> bool:
+        """Tell whether somebody else has written since."""
+        return self.version not in ("", task.metadata.resource_version)
+
+
 class TaskReconciler:
     """The reconciler of one kind. One instance serves all workers: a key is never with two of them."""
 
@@ -48,6 +61,7 @@ class TaskReconciler:
         self._link = link
         self._clock = clock
         self._sent: dict[ResourceKey, dict[str, _Sent]] = {}
+        self._said: dict[ResourceKey, _Said] = {}
         #: Tasks with a report that could not be written: theirs are written one by one, to find which it is.
         self._doubtful: set[ResourceKey] = set()
 
@@ -65,6 +79,9 @@ class TaskReconciler:
         if not reports and unsettled > 0 and any(part.presence is not NodeState.ONLINE for part in view.parts):
             # A connection that has just come up brings the births that the broker has kept in a moment.
             return RequeueAfter(unsettled)
+        said = self._said.setdefault(key, _Said())
+        if not reports and said.is_undone(task) and (left := said.pace.left(self._clock.monotonic())):
+            return RequeueAfter(left)
         code = await self._write(ctx, task, view, reports)
         for report in reports if code else ():
             self._settle(key, report, code, "" if code == messages.OK else "the task is gone")
@@ -98,6 +115,7 @@ class TaskReconciler:
             self._settle(key, report, messages.NOT_FOUND, "the task is over, or gone")
         self.inbox.forget(key)
         self._sent.pop(key, None)
+        self._said.pop(key, None)
         self._doubtful.discard(key)
 
     # What is known
@@ -127,7 +145,7 @@ class TaskReconciler:
         try:
             notes = [*self.kind.show(task, view, self._clock.now())]
             notes += await self._write_models(ctx, task)
-            await ctx.client.status.patch(task)
+            self._note_write(task, await ctx.client.status.patch(task))
         except NotFound:
             return messages.NOT_FOUND
         except (ValueError, OverflowError, Invalid) as error:
@@ -139,6 +157,13 @@ class TaskReconciler:
             record = ctx.events.warning if note.is_warning else ctx.events.normal
             record(task, note.reason, note.message)
         return messages.OK
+
+    def _note_write(self, before: Resource, after: Resource) -> None:
+        if after is not before:
+            said = self._said[before.key]
+            if said.is_undone(before):
+                said.pace.done(self._clock.monotonic())
+            said.version = after.metadata.resource_version
 
     def _doubt(self, key: ResourceKey, reports: Sequence[Report], why: str) -> None:
         if len(reports) == 1:
