@@ -94,7 +94,10 @@ def test_wrong_usage_ends_with_2_and_one_line(folder: Path, args: list[str], mes
 
 def test_a_file_that_cannot_be_split_ends_with_1_and_one_line(folder: Path) -> None:
     (folder / "data.txt.gz").write_bytes(b"")
-    for name, message in (("missing", "does not exist"), ("data.txt.gz", "unpack it first, gunzip data.txt.gz")):
+    for name, message in (
+        ("missing", "does not exist on this node\n"),
+        ("data.txt.gz", "unpack it first, gunzip data.txt.gz"),
+    ):
         done = split(folder, name, "--train", "1")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
         assert message in done.stderr

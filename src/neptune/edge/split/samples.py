@@ -217,5 +217,5 @@ def open_samples(
 def _opened(path: str) -> int:
     fd = open_file(path)
     if isinstance(fd, Problem):
-        raise SamplesUnreadable(fd.message)
+        raise SamplesUnreadable(fd.finding)
     return fd
