@@ -82,6 +82,7 @@ def test_contiguous_parts_follow_each_other(folder: Path) -> None:
         (["--shard", "one"], "write K/N"),
         (["--part", "0.5"], "NAME=RATIO"),
         (["--part", "../x=1", "--output-dir", "out"], "cannot be a file"),
+        (["--train", "1", "--write", "index"], "--write index needs --output-dir"),
         (["--train", "1", "--format", "parquet"], "it knows csv, jsonl, txt"),
     ],
 )
