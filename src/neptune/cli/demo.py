@@ -78,6 +78,7 @@ async def _main(*, keep: bool) -> int:
                     return FAILED
                 await play
                 if keep:
+                    log.configure(level="warning")  # of what the user's own clients do wrong
                     print(f"\nStill running; try it, and end it with Ctrl-C:\n  export KUBECONFIG={built.kubeconfig}")
                     print(f"  kubectl get datasets -w        # and add lines to {built.data}/reviews.txt")
                     print(f"  mosquitto_sub -p {built.broker.port} -v -t '$hw/events/#'")
