@@ -8,6 +8,7 @@ import pytest
 
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.looking import Content, Work
+from neptune.edge.problems import Problem, Reason
 from neptune.edge.reader import AT_ONCE_BYTES, DiskReader, Found
 from neptune.edge.schedule import Ticket
 from tests.support.files import settled
@@ -27,6 +28,24 @@ async def test_a_small_file_is_counted_where_it_is_looked_at(tmp_path: Path) -> 
     assert isinstance(found.look.outcome, Work)
     assert isinstance(found.counted, Content)
     assert found.counted.samples == 1
+
+
+async def test_what_a_small_file_grew_by_is_counted_as_well(tmp_path: Path) -> None:
+    known = (await found_at(settled(tmp_path / "a.txt", b"1\n2\n"))).counted
+    assert isinstance(known, Content)
+    found = await found_at(settled(tmp_path / "a.txt", b"1\n2\n3\n"), known)
+    assert isinstance(found.counted, Content)
+    assert (known.samples, found.counted.samples) == (2, 3)
+
+
+async def test_a_small_file_that_cannot_be_read_is_a_count_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(Reason.READ_FAILED, "no")
+    monkeypatch.setattr("neptune.edge.reader.FileCount.step", lambda self, seconds: problem)
+    found = await found_at(settled(tmp_path / "a.txt", b"1\n"))
+    assert isinstance(found.look.outcome, Work)
+    assert found.counted == problem
 
 
 async def test_a_look_leaves_alone_what_takes_longer(tmp_path: Path) -> None:
