@@ -8,6 +8,7 @@ Neighbours: `neptune certs` writes it to files; `neptune.testing.certs` makes on
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,10 @@ LEAF_VALIDITY = timedelta(days=397)
 CLOCK_SKEW = timedelta(hours=1)
 #: RFC 5280, appendix A.1: ub-common-name.
 MAX_NAME = 64
+#: A name in DNS, or a wildcard for those one level below (RFC 6125, section 6.4.3).
+_HOST = re.compile(
+    r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,7 +72,7 @@ class Authority:
         """Return a pair for a server that is reached by these DNS names and addresses.
 
         Raises:
-            SettingsError: the first of them is too long for the name of a certificate.
+            SettingsError: one of them is neither, or the first is too long for the name of a certificate.
         """
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
         return self._issue(_subject(hosts[0]), ExtendedKeyUsageOID.SERVER_AUTH, names, now)
@@ -164,6 +169,8 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            raise SettingsError(f"{host!r} is no name or address of a host: leave out mqtts:// and the port") from None
         return x509.DNSName(host)
 
 

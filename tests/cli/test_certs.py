@@ -78,6 +78,9 @@ def test_nothing_is_overwritten_unless_asked(folder: Path) -> None:
         ("node", ["neptune-cloud"], "not for a node"),
         ("node", ["ca"], "not for a node"),
         ("node", ["n" * 65], "64 characters at most"),
+        ("server", ["mqtts://broker.example:8883"], "no name or address of a host"),
+        ("server", ["localhost", "broker:8883"], "no name or address of a host"),
+        ("server", ["b\u00fccher.example"], "no name or address of a host"),
         ("cloud", ["edge0"], "begin with neptune-cloud"),
     ],
 )

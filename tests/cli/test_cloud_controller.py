@@ -131,6 +131,8 @@ async def test_it_serves_until_a_signal(
         (["--kubeconfig", "{good}", "--password-file", "{tmp}/none"], "{tmp}/none"),
         (["--kubeconfig", "{good}", "--topic-prefix", "a/+"], "topic prefix"),
         (["--kubeconfig", "{good}", "--key-file", "{tmp}/none"], "certificate"),
+        (["--namespace", "Team A"], "--namespace: 'Team A' is no name of a namespace"),
+        (["--lease", "a/b/c"], "--lease: 'a/b/c' is not [NAMESPACE/]NAME"),
         (["--workers", "0"], "--workers: '0' is not between 1 and 1000"),
         (["--brokr", "x"], "did you mean --broker?"),
     ],

@@ -35,6 +35,25 @@ def test_a_folder_a_pattern_and_packed_files_count_as_the_agent_has_them(tmp_pat
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "2", "1", "6"]
 
 
+def test_a_file_url_is_taken_as_in_a_spec(tmp_path: Path) -> None:
+    (tmp_path / "a b.csv").write_bytes(b"h\n1\n")
+    done = count(tmp_path, f"file://{tmp_path}/a%20b.csv")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "1"), done.stderr
+
+
+def test_the_folder_above_a_link_is_that_of_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "far" / "folder").mkdir(parents=True)
+    (tmp_path / "far" / "a.txt").write_bytes(b"1\n2\n")
+    (tmp_path / "a.txt").write_bytes(b"1\n")
+    (tmp_path / "link").symlink_to("far/folder")
+    assert count(tmp_path, "link/../a.txt").stdout.split()[0] == "2"
+
+
+def test_an_empty_name_is_not_the_folder_where_one_is(tmp_path: Path) -> None:
+    done = count(tmp_path, "")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_json_is_an_object_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1\n")
     (tmp_path / "b.csv").write_bytes(b"1\n2\n")

@@ -46,7 +46,9 @@ def test_a_kept_demo_ends_on_a_signal_and_leaves_nothing(tmp_path: Path, number:
     demo = Process.start(
         [NEPTUNE, "demo", "--keep"], log=log, env={"TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"}
     )
-    demo.wait_until(lambda: "Still running" in log.read_text(), seconds=60)
+    demo.wait_until(lambda: "mosquitto_sub" in log.read_text(), seconds=60)
+    (cloud,) = (tmp_path / "tmp").glob("*/cloud-controller.log")
+    assert "cannot watch" not in cloud.read_text()
     demo.signal(number)
     demo.wait_until_ended(seconds=20)
     assert demo.returncode == code

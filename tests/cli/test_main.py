@@ -108,6 +108,13 @@ def test_config_prints_and_starts_nothing(capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) == 3
 
 
+def test_a_search_path_that_cannot_be_looked_into_holds_no_namesake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / ("x" * 300))  # as a folder of another user
+    assert run_program(PROGRAM, until_stopped, ["config"]) == 0, capsys.readouterr().err
+
+
 def test_beside_the_other_distribution_called_neptune_nothing_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_one(file: Path) 
         (b"\xff\xfe", "cannot read"),
         (b'broker = ["a"]', "broker wants one value"),
         (b"broker = {a = 1}", "broker wants one value"),
-        (b"workers = true", "workers: 'True' is not a text or a number"),
+        (b"workers = true", "workers: 'true' is not a text or a number"),
         (b"zzz = 1", "unknown setting 'zzz': see prog config"),
     ],
 )
@@ -228,6 +229,11 @@ def test_switch_needs_no_value(tmp_path: Path, argv: list[str], file: str, value
     (tmp_path / "s.toml").write_text(file)
     values, _ = CLOUD.load(["--config", str(tmp_path / "s.toml"), *argv], {})
     assert values["leader-elect"] is value
+
+
+def test_switch_is_shown_as_it_is_written() -> None:
+    values, _ = CLOUD.load(["--leader-elect"], {})
+    assert "leader-elect  true  --leader-elect" in re.sub(" +", "  ", values.table())
 
 
 def test_switch_that_is_neither_is_refused() -> None:

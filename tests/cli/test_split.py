@@ -82,6 +82,7 @@ def test_contiguous_parts_follow_each_other(folder: Path) -> None:
         (["--shard", "one"], "write K/N"),
         (["--part", "0.5"], "NAME=RATIO"),
         (["--part", "../x=1", "--output-dir", "out"], "cannot be a file"),
+        (["--train", "1", "--write", "index"], "--write index needs --output-dir"),
         (["--train", "1", "--format", "parquet"], "it knows csv, jsonl, txt"),
     ],
 )
@@ -94,7 +95,10 @@ def test_wrong_usage_ends_with_2_and_one_line(folder: Path, args: list[str], mes
 
 def test_a_file_that_cannot_be_split_ends_with_1_and_one_line(folder: Path) -> None:
     (folder / "data.txt.gz").write_bytes(b"")
-    for name, message in (("missing", "does not exist"), ("data.txt.gz", "unpack it first, gunzip data.txt.gz")):
+    for name, message in (
+        ("missing", "does not exist on this node\n"),
+        ("data.txt.gz", "unpack it first, gunzip data.txt.gz"),
+    ):
         done = split(folder, name, "--train", "1")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
         assert message in done.stderr

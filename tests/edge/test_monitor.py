@@ -24,6 +24,7 @@ from neptune.edge.reader import DiskReader
 from neptune.edge.schedule import News
 from neptune.protocol.messages import StatusReport
 from tests.edge.bench import counting_processes, dataset, eventually
+from tests.support.files import settled
 from tests.support.missing import needs_root
 from tests.support.mounts import hung_mount
 
@@ -106,6 +107,20 @@ async def test_a_permission_that_is_taken_and_given_back_is_seen(tmp_path: Path)
             await eventually(lambda: heard.samples() == 1)
     finally:
         os.seteuid(0)
+
+
+async def test_a_small_file_that_could_not_be_opened_is_tried_again_without_any_change(tmp_path: Path) -> None:
+    file = settled(tmp_path / "a.txt", b"1\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with monitoring(tmp_path) as (monitor, heard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            monitor.put(dataset(str(file)))
+            await eventually(lambda: heard.reason() == "ReadFailed")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "Too many open files" in heard.message()
+        await eventually(lambda: heard.samples() == 1)
 
 
 async def test_a_folder_that_comes_late_is_found_by_the_poll_and_watched_then(tmp_path: Path) -> None:

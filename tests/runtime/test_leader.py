@@ -101,7 +101,7 @@ async def test_times_that_do_not_fit_together_or_a_missing_namespace_are_refused
         LeaderElection("test", "ns", lease_seconds=10)
     with pytest.raises(SettingsError, match=r"1\.2 times retry_seconds"):
         LeaderElection("test", "ns", retry_seconds=9)
-    with pytest.raises(SettingsError, match="needs a `namespace`"):
+    with pytest.raises(SettingsError, match="needs a namespace"):
         await Manager(leader_election=LeaderElection("test")).serve()
 
 

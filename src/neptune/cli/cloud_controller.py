@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import sys
@@ -12,20 +13,39 @@ from neptune.cli import broker, edge_settings
 from neptune.cli.main import Run, run_program
 from neptune.cli.settings import BROKER, LOGGING, Program, Setting, Values, whole, yes_or_no
 from neptune.clock import SystemClock
+from neptune.protocol.topics import is_node_name
 
 #: Reconciles of each kind that run at a time: what one API server answers without queueing.
 DEFAULT_WORKERS = 8
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _namespace(value: str) -> str:
+    """Take a name of a namespace (a DNS label, RFC 1123)."""
+    if not _LABEL.fullmatch(value):
+        raise ValueError("is no name of a namespace: lower-case letters, digits and '-', 63 at most")
+    return value
+
+
+def _lease(value: str) -> str:
+    """Take `[NAMESPACE/]NAME`, the name being a DNS subdomain as that of a node."""
+    namespace, slash, name = value.rpartition("/")
+    if (slash and not _LABEL.fullmatch(namespace)) or not is_node_name(name):
+        raise ValueError("is not [NAMESPACE/]NAME, as Kubernetes names namespaces and Leases")
+    return value
+
+
 SETTINGS = (
     *BROKER,
     Setting("client-id", "this controller's name at the broker (default: neptune-cloud-HOSTNAME and a random end)"),
     Setting("kubeconfig", "how to reach the API server (default: as kubectl, or as a pod)", metavar="FILE"),
     Setting("context", "the context in that file (default: its current one)"),
-    Setting("namespace", "serve the objects of one namespace (default: of all)"),
+    Setting("namespace", "serve the objects of one namespace (default: of all)", None, _namespace),
     Setting("listen", "HOST:PORT of /livez, /readyz and /metrics (default: none)", metavar="ADDRESS"),
     Setting("workers", "reconciles that run at a time, in each direction", DEFAULT_WORKERS, whole(1, 1000), "N"),
     Setting("leader-elect", "of several controllers let one work, the others stand by", False, yes_or_no, "BOOL"),
     Setting("lease", "[NAMESPACE/]NAME of the Lease that they compete for; the namespace of the pod by default",
-            "neptune-cloud-controller", metavar="LEASE"),
+            "neptune-cloud-controller", _lease, "LEASE"),
     Setting("lease-seconds", "how long a leader that died goes unnoticed", 15, whole(5, 3600), "SECONDS"),
     *LOGGING,
 )  # fmt: skip

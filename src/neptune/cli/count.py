@@ -13,10 +13,12 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from neptune.cli.main import DONE
 from neptune.cli.progress import Progress, progress
+from neptune.cli.settings import text
 from neptune.cli.start import FAILED
 from neptune.edge.counting import Checkpoint, FileCount, Target
 from neptune.edge.formats import format_name
@@ -39,7 +41,13 @@ def add_parser(commands: Any) -> None:
         help="count the samples of files",
         description="Print how many samples each file has, and with several files the total.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a file, folder, pattern, or http(s):// or s3:// url")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        type=text,
+        help="a file, folder, pattern, or a file://, http(s):// or s3:// url",
+    )
     parser.add_argument("--format", metavar="NAME", help="how samples are told apart (default: by each file's name)")
     parser.add_argument(
         "--output", choices=["text", "json"], default="text", help="json prints an object a file, on a line (text)"
@@ -61,8 +69,7 @@ def run(options: argparse.Namespace) -> int:
         with progress(path) as tell:
             found = _count(path, format_, tell)
         if isinstance(found, Problem):
-            # Behind the semicolon stands what an agent does next.
-            print(f"neptune: {found.message.partition('; ')[0]}", file=sys.stderr)
+            print(f"neptune: {found.finding}", file=sys.stderr)
             continue
         counts.append(found)
         _print(path, format_, found, as_json=options.output == "json")
@@ -83,7 +90,8 @@ def _count(path: str, format_: str, tell: Progress) -> int | Problem:
         opener = partial(RemoteSource.open, credentials=Credentials.from_environ(os.environ))
         counted = _count_file(FileCount(Target(path, format_, None), opener), tell)
         return counted if isinstance(counted, Problem) else counted.samples
-    found = look(os.path.abspath(path), format_, ("/",), None).outcome  # noqa: PTH100  # `..` stays for the system
+    url = path if path.startswith("file://") else str(Path(path).absolute())  # where `..` stays for the system
+    found = look(url, format_, ("/",), None).outcome
     if not isinstance(found, Work):
         return found if isinstance(found, Problem) else found.samples
     if found.size > _LARGE_BYTES:

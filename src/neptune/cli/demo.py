@@ -17,9 +17,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from neptune import log
 from neptune.api import (
     Dataset,
     DatasetSpec,
+    FederatedTask,
     Model,
     ObjectMeta,
     ResourceKey,
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         WrongNumber: the API server shows another number than the files hold.
     """
+    log.configure(level="error")  # the embedded API server warns of rules in a CRD that it does not evaluate
     return asyncio.run(_main(keep=options.keep))
 
 
@@ -75,6 +78,7 @@ async def _main(*, keep: bool) -> int:
                     return FAILED
                 await play
                 if keep:
+                    log.configure(level="warning")  # of what the user's own clients do wrong
                     print(f"\nStill running; try it, and end it with Ctrl-C:\n  export KUBECONFIG={built.kubeconfig}")
                     print(f"  kubectl get datasets -w        # and add lines to {built.data}/reviews.txt")
                     print(f"  mosquitto_sub -p {built.broker.port} -v -t '$hw/events/#'")
@@ -111,8 +115,8 @@ class Play:
         self._sum_up()
 
     async def _open(self) -> None:
-        print("neptune demo: two nodes, one cloud controller, an API server and a broker, all on this machine.\n")
-        await self._stage.install(Dataset, Model)
+        print("neptune demo: two nodes, one cloud controller, an API server and a broker, all on this machine.")
+        await self._stage.install(Dataset, FederatedTask, Model)
         self._stage.start_cloud()
         self._stage.start_node("edge0")
         self._stage.start_node("edge1")

@@ -7,11 +7,11 @@ Neighbours: `start` loads the programs, and sees to what they print.
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 from neptune import log
@@ -90,7 +90,7 @@ def refuse_namesake() -> None:
         SettingsError: it is; the two have overwritten each other's files.
     """
     # As `importlib.metadata` looks for it, which would cost an agent 1 MB.
-    if any(found for folder in sys.path for found in Path(folder).glob("neptune-[0-9]*-info")):
+    if any(glob.glob("neptune-[0-9]*-info", root_dir=folder) for folder in sys.path):  # noqa: PTH207  # a Path raises
         raise SettingsError(
             "the distribution 'neptune' is installed here too and imports under the same name; "
             "install neptune-edge into an environment of its own"

@@ -121,9 +121,11 @@ class Values:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a person may read it: without the password that somebody has put into a URL."""
+    """Return a value as a person may read it and write it: without the password that somebody has put into a URL."""
     if isinstance(value, tuple):
         return " ".join(_shown(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "-" if value is None else _URL_USER.sub("***@", str(value))
 
 

@@ -63,9 +63,11 @@ def run(options: argparse.Namespace) -> int:
     """Split; print a line a part; return the exit code.
 
     Raises:
-        SettingsError: the ratios, the shard or the format make no sense.
+        SettingsError: the ratios, the shard, the format or --write make no sense.
         NeptuneError: the file cannot be read, or the parts not be written.
     """
+    if options.write == "index" and options.output_dir is None:
+        raise SettingsError("--write index needs --output-dir: without it parts are counted only")
     shard = _shard(options.shard)
     ratios = _ratios(options, shard)
     with progress(options.file) as tell:

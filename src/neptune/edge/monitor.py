@@ -130,14 +130,17 @@ class Monitor:
     async def _look(self, tickets: list[Ticket]) -> None:
         if not tickets:
             return
-        for ticket, looked, seconds in await self._reader.look(tickets):
+        for ticket, looked, seconds, counted in await self._reader.look(tickets):
             if not self._schedule.is_current(ticket):
                 continue
             self._remember(ticket, looked)
-            if isinstance(looked.outcome, Work):
+            if not isinstance(looked.outcome, Work):
+                self._finish(ticket, looked.outcome, seconds)
+            elif counted is None:
                 self._begin(_Job(ticket, looked.outcome), is_remote=looked.is_remote)
             else:
-                self._finish(ticket, looked.outcome, seconds)
+                self._schedule.begun(ticket, self._clock.monotonic())
+                self._finish(ticket, counted, seconds)
 
     def _begin(self, job: _Job, *, is_remote: bool) -> None:
         """Line a job up; it is quiet for as long as it does not look like work."""

@@ -45,6 +45,11 @@ class Problem:
     reason: Reason
     message: str
 
+    @property
+    def finding(self) -> str:
+        """The message without what an agent does next, which stands behind a semicolon."""
+        return self.message.partition("; ")[0]
+
 
 def shown(name: str) -> str:
     """Return a name fit for a message: valid Unicode without control characters, cut in the middle when long."""

@@ -46,11 +46,12 @@ class Seen(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a look found, and the seconds that it took."""
+    """What a look found, and the seconds that it took; `counted` is what came of work that was done at once."""
 
     ticket: Ticket
     look: Look
     seconds: float
+    counted: Content | Problem | None = None
 
 
 class Reader(Protocol):
@@ -157,28 +158,24 @@ def _differs(seen: Seen) -> bool:
 
 
 def _look_at(ticket: Ticket, roots: Sequence[str]) -> Found:
-    started = time.monotonic()
+    started, counted = time.monotonic(), None
     try:
         looked = look(ticket.url, ticket.format, roots, ticket.known)
-        if isinstance(looked.outcome, Work) and looked.outcome.size <= AT_ONCE_BYTES and not is_heavy(looked.outcome):
-            looked = looked._replace(outcome=_counted(looked.outcome))
+        if isinstance(looked.outcome, Work) and looked.stamps is not None:  # one file, and nothing to wait for
+            counted = _counted(looked.outcome)
     except Exception as error:  # noqa: BLE001  # whatever a spec or a disk comes up with, the other datasets must not suffer
         looked = Look(unexpected(error))
-    return Found(ticket, looked, time.monotonic() - started)
+    return Found(ticket, looked, time.monotonic() - started, counted)
 
 
-def _counted(work: Work) -> Content | Problem | Work:
-    """Count files; the work comes back if it is more than it looked like."""
-    files = dict(work.held)
-    for target in work.targets:
-        count = FileCount(target)
-        try:
-            outcome = count.step(_STEP_SECONDS)
-        finally:
-            count.close()
-        if outcome is None:
-            return work
-        if isinstance(outcome, Problem):
-            return outcome
-        files[target.path] = outcome
-    return Content(files)
+def _counted(work: Work) -> Content | Problem | None:
+    """Count a very small file. None where there is more to do, or turns out to be."""
+    if work.size > AT_ONCE_BYTES or is_heavy(work):
+        return None
+    (target,) = work.targets
+    count = FileCount(target)
+    try:
+        outcome = count.step(_STEP_SECONDS)
+    finally:
+        count.close()
+    return Content({target.path: outcome}) if isinstance(outcome, Checkpoint) else outcome

@@ -85,7 +85,7 @@ class LeaderElection:
         if not namespace and _SERVICE_NAMESPACE.exists():
             namespace = _SERVICE_NAMESPACE.read_text().strip()
         if not namespace:
-            raise SettingsError(f"leader election {self.name} needs a `namespace`: outside a pod there is no default")
+            raise SettingsError(f"lease {self.name} needs a namespace, NAMESPACE/{self.name}: no pod gives a default")
         return ResourceKey(namespace, self.name)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from neptune.edge.formats import load_format
@@ -59,6 +59,7 @@ def test_random_access_equals_iteration_and_the_formats_own_samples(content: byt
 
 
 @given(data, data, st.sampled_from(FORMATS))
+@example(b"\r", b"\na", "txt")  # what was a sample is a blank line
 @settings(deadline=None, max_examples=50)  # each file waits 20 ms until its stamps can be trusted
 def test_a_grown_file_reads_as_one_that_was_never_seen(before: bytes, more: bytes, name: str) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -57,6 +57,15 @@ async def test_apply_creates_configures_and_finds_nothing_to_do(run: Run) -> Non
     assert "nodeName" not in json.loads(await run("get", "cdset", "a", "-o", "json"))["spec"]
 
 
+async def test_what_get_printed_of_several_objects_can_be_applied(run: Run) -> None:
+    for name in ("a", "b"):
+        await run("create", "-f", "-", stdin=dataset(name))
+    printed = json.loads(await run("get", "cdset", "-o", "json"))
+    assert printed["kind"] == "List"
+    await run("delete", "cdset", "--all")
+    assert len(rows(await run("apply", "-f", "-", stdin=printed))) == 2
+
+
 async def test_server_side_apply_creates_and_changes(run: Run) -> None:
     for body in (dataset("a"), dataset("a", nodeName="edge0")):
         done = await run("apply", "--server-side", "-f", "-", stdin=body)

@@ -6,7 +6,8 @@ not mapped: a file that another process shortens under a map would kill the read
 
 Invariant: entries that a header speaks of are right and stay. A build goes to a new file that is renamed, so whoever
 reads the old one goes on; growth is appended and the header is written last, so a crash costs the work and no truth.
-The entry of the last sample alone may be written anew, since that sample may have grown: its start stays.
+The entry of the last sample alone may be written anew, since that sample may have grown: its start stays, unless it
+was a lone CR that an LF has made a blank line.
 Neighbours: `formats` tells samples apart, `samples` reads them.
 """
 

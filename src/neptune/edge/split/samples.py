@@ -65,8 +65,8 @@ class SampleFile:
     def span(self, number: int) -> Span:
         """Return where a sample is in the file."""
         start, end = self._open()[1].span(number)
-        # The last sample of the snapshot may have grown since.
-        return Span(start, min(end, self.size))
+        # The last sample of the snapshot may have grown since, or be none: a CR that an LF followed.
+        return Span(min(start, self.size), min(end, self.size))
 
     def read(self, span: Span) -> bytes:
         """Return the bytes of a sample.
@@ -217,5 +217,5 @@ def open_samples(
 def _opened(path: str) -> int:
     fd = open_file(path)
     if isinstance(fd, Problem):
-        raise SamplesUnreadable(fd.message)
+        raise SamplesUnreadable(fd.finding)
     return fd

@@ -108,6 +108,9 @@ class ApiServer:
     def _answer(self, asked: Request, now: datetime) -> Response | Watch:
         if asked.path in _HEALTH:
             return Response(200, "ok")
+        if asked.path == "/openapi/v2":
+            # As protobuf, a document without definitions: kubectl, which checks a List by it, then checks nothing.
+            return Response(200, "")
         if asked.method == "GET" and (found := discovery.document(self._catalog, asked.path)):
             return Response(200, found)
         target = request.target(self._catalog, asked.path)
