@@ -148,6 +148,61 @@ async def test_an_exception_is_logged_and_the_call_made_again_after_a_growing_de
     assert logs[0]["reconcile_id"] != logs[1]["reconcile_id"]
 
 
+async def test_a_fault_has_its_traceback_in_the_log_once_until_the_call_succeeds_or_fails_in_another_way() -> None:
+    outcomes = [LookupError("a"), LookupError("b"), Conflict(409, "", "changed"), LookupError(), ValueError("c"), None]
+    outcomes += [ValueError("d"), None]
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if outcome := outcomes[calls - 1]:
+            raise outcome
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a", 1)]))
+            await eventually(lambda: calls == 6)
+            informer.apply(Stored(widget("a", 2)))
+            await eventually(lambda: calls == 8)
+    problems = ["a", "b", "changed", "LookupError()", "c", "d"]
+    assert [(entry["problem"], "exc_info" in entry) for entry in logs] == [
+        *zip(problems, [True, False, False, False, True, True], strict=True)
+    ]
+
+
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class UnspeakableError(Unspeakable, Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [UnspeakableError(), Unspeakable()], ids=["Exception", "BaseException"])
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_an_error_that_fails_to_say_what_it_is_costs_no_worker(error: BaseException, *, in_thread: bool) -> None:
+    calls = 0
+
+    def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise error
+
+    async def awaited(ctx: Context, key: ResourceKey) -> None:
+        reconcile(ctx, key)
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile if in_thread else awaited, workers=1) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: calls == 2)
+    assert "fails to say more" in logs[0]["problem"]
+
+
 async def test_a_terminal_error_is_not_tried_again_until_the_object_changes() -> None:
     calls = 0
 

@@ -287,6 +287,15 @@ async def test_a_bad_kubeconfig_ends_the_start_with_a_settings_error(tmp_path: P
         await manager.start()
 
 
+def test_run_says_what_a_kubeconfig_lacks_without_the_library_s_own_calls(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a: [")
+    for kubeconfig, problem in (("nowhere", "there is no kubeconfig at"), ("config", "is no YAML")):
+        with pytest.raises(SettingsError, match=problem) as raised:
+            Manager(kubeconfig=tmp_path / kubeconfig).run()
+        assert len(raised.traceback) == 2  # this line, and that of `run`
+        assert raised.value.__suppress_context__
+
+
 async def test_a_runnable_that_fails_ends_the_manager_with_its_error(tmp_path: Path) -> None:
     async def fail() -> None:
         raise OSError("port in use")

@@ -27,6 +27,7 @@ from neptune.runtime.informer import Change, Informer
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
+from neptune.runtime.problems import text
 from neptune.runtime.query import Query
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
@@ -89,6 +90,8 @@ class Controller(Generic[R]):
     _deadlines: Deadlines = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
     _reported: set[ResourceKey] = field(init=False, default_factory=set)
+    #: The kind of fault whose traceback is in the log, for each key that has failed since then.
+    _traced: dict[ResourceKey, type[BaseException]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
@@ -209,9 +212,9 @@ class Controller(Generic[R]):
             if task is None or task.cancelling():
                 raise
             # Not this worker was cancelled but something that the function awaited.
-            ctx.log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=repr(error))
+            self._log_fault(ctx.log, key, error, self._again(key))
         else:
-            self.queue.forget(key)
+            self._forget(key)
             if outcome is None:
                 return "success"
             self.queue.add_after(key, outcome.seconds, priority=outcome.priority)
@@ -222,9 +225,9 @@ class Controller(Generic[R]):
         """See to what an error asks for, and log it."""
         verdict = error if isinstance(error, TerminalError) else self._classified(log, error)
         if isinstance(verdict, TerminalError):
-            self.queue.forget(key)
+            self._forget(key)
             self._series.terminal_errors.inc()
-            log.error("reconcile failed, waiting for a change", problem=str(verdict) or repr(error))
+            log.error("reconcile failed, waiting for a change", problem=text(verdict if verdict.args else error))
             return
         if verdict:
             delay = verdict.seconds
@@ -233,13 +236,24 @@ class Controller(Generic[R]):
             delay = self._again(key)
         if isinstance(error, Conflict):
             # Routine: somebody wrote between our read and our write. The next call sees what they wrote.
-            log.info("object changed meanwhile, trying again", retry_seconds=delay, problem=str(error))
+            log.info("object changed meanwhile, trying again", retry_seconds=delay, problem=text(error))
         elif verdict or isinstance(error, ApiError):  # whose place is of no interest: its text says what is wrong
-            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error) or repr(error))
+            log.error("reconcile failed, trying again", retry_seconds=delay, problem=text(error))
         else:
             if not isinstance(error, NeptuneError | OSError):
                 self._series.panics.inc()
-            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error), exc_info=error)
+            self._log_fault(log, key, error, delay)
+
+    def _log_fault(self, log: Any, key: ResourceKey, error: BaseException, delay: float) -> None:
+        """Log an error whose place matters: with its traceback, unless that of the key's call before was the same."""
+        trace = {} if self._traced.get(key) is type(error) else {"exc_info": error}
+        self._traced[key] = type(error)
+        log.error("reconcile failed, trying again", retry_seconds=delay, problem=text(error), **trace)
+
+    def _forget(self, key: ResourceKey) -> None:
+        """Take the next failure of the key for its first."""
+        self.queue.forget(key)
+        self._traced.pop(key, None)
 
     def _classified(self, log: Any, error: Exception) -> RequeueAfter | TerminalError | None:
         if self.on_error is None:
@@ -247,7 +261,7 @@ class Controller(Generic[R]):
         try:
             return self.on_error(error)
         except Exception:  # foreign code; the back-off is right for whatever nobody understands
-            log.exception("on_error failed, backing off", problem=str(error))
+            log.exception("on_error failed, backing off", problem=text(error))
             return None
 
     def _again(self, key: ResourceKey) -> float:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
+from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
 from neptune.runtime.client import Client
@@ -208,7 +209,11 @@ class Manager:
             LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
-        run_loop(self._run())
+        try:
+            run_loop(self._run())
+        except SettingsError as error:
+            # Its text says what to do; where in here it was found would only stand in the way.
+            raise error.with_traceback(None) from None
 
     def _probe_server(self, listen: str) -> ProbeServer:
         # Here, because aiohttp's server takes 20 ms and 2 MB, and many programs serve no probes.
