@@ -40,7 +40,7 @@ from neptune.runtime.controller import (
 )
 from neptune.runtime.events import Complaints, EventRecorder, Events
 from neptune.runtime.finalizers import Finalizer
-from neptune.runtime.leader import LeaderElection, LeaderElector
+from neptune.runtime.leader import LeaderElection, LeaderElector, LeadershipLost
 from neptune.runtime.loop import run as run_loop
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
@@ -211,7 +211,7 @@ class Manager:
         """
         try:
             run_loop(self._run())
-        except SettingsError as error:
+        except (SettingsError, LeadershipLost) as error:
             # Its text says what to do; where in here it was found would only stand in the way.
             raise error.with_traceback(None) from None
 

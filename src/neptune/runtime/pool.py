@@ -57,7 +57,8 @@ def address(url: str) -> Address:
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"{parts.scheme}://{netloc} is no URL that begins with http:// or https:// and names a host")
+        shown = url.rpartition("@")[2]
+        raise ValueError(f"{shown!r} is no URL that begins with http:// or https:// and names a host")
     host = parts.hostname.encode("idna").decode()
     netloc = f"[{host}]" if ":" in host else host
     if parts.port is not None:
