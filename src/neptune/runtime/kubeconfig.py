@@ -184,14 +184,14 @@ def _proxy(server: str) -> str | None:
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # Here, because it takes 10 ms, and most have none.
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # noqa: PLC0415
+    from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415
 
     parts = urlsplit(server)
     host = parts.hostname or ""
     proxies = getproxies_environment()
     proxy = proxies.get(parts.scheme)
     named = f"{host}:{parts.port}" if parts.port else host
-    if not proxy or proxy_bypass_environment(named) or _is_near(host, proxies.get("no", "")):
+    if not proxy or proxy_bypass(named) or _is_near(host, proxies.get("no", "")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
