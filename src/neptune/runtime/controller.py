@@ -16,7 +16,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Generic
 
-from neptune.api.meta import R, Resource, ResourceKey
+from neptune.api.meta import R, Resource, ResourceKey, ResourceType
 from neptune.errors import NeptuneError
 from neptune.runtime import slots
 from neptune.runtime.cache import Cache
@@ -304,8 +304,15 @@ def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:
 
 
 def as_query(kind: type[R] | Query[R]) -> Query[R]:
-    """Return the query, or the one for all objects of a class."""
-    return kind if isinstance(kind, Query) else Query(kind)
+    """Return the query, or the one for all objects of a class.
+
+    Raises:
+        TypeError: that is no kind.
+    """
+    query = kind if isinstance(kind, Query) else Query(kind)
+    if not isinstance(getattr(query.cls, "resource", None), ResourceType):
+        raise TypeError(f"{query.cls!r} is no kind: give a subclass of neptune.api.Resource that has a `resource`")
+    return query
 
 
 def as_queries(kind: type[R] | Query[R] | Sequence[Query[R]]) -> tuple[Query[R], ...]:
@@ -313,8 +320,9 @@ def as_queries(kind: type[R] | Query[R] | Sequence[Query[R]]) -> tuple[Query[R],
 
     Raises:
         ValueError: there is none, or they are of several kinds.
+        TypeError: as `as_query`.
     """
-    queries = tuple(kind) if isinstance(kind, Sequence) else (as_query(kind),)
+    queries = tuple(as_query(each) for each in (kind if isinstance(kind, Sequence) else (kind,)))
     if len({query.cls for query in queries}) != 1:
         kinds = ", ".join(sorted({query.cls.__name__ for query in queries})) or "none"
         raise ValueError(f"a controller has objects of one kind, not of {kinds}: give each kind a controller")
@@ -341,5 +349,5 @@ def refuse_idle(name: str, reconcile: Reconcile, workers: int, timeout_seconds: 
     """Raise a TypeError or ValueError for a controller that could never do anything."""
     if not callable(reconcile):
         raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
-    if workers < 1 or timeout_seconds <= 0:
+    if workers < 1 or not timeout_seconds > 0:  # nor NaN
         raise ValueError(f"controller {name}: {workers=} must be 1 or more, and {timeout_seconds=} more than 0")

@@ -151,7 +151,7 @@ class Manager:
         Raises:
             ValueError: there is a controller of that name, `workers` is below 1, `timeout_seconds` not above 0, or the
                 Queries are of several kinds.
-            TypeError: `reconcile` cannot be called.
+            TypeError: `reconcile` cannot be called, or a class is no kind.
             RuntimeError: the manager has started.
         """
         queries = as_queries(cls)
