@@ -128,6 +128,21 @@ def test_object_says_its_type_where_its_class_has_that_as_a_default() -> None:
     assert Gadget().to_dict() == {"apiVersion": "example.com/v1", "kind": "Gadget"}
 
 
+@pytest.mark.parametrize("extra", ["allow", "ignore", "forbid"])
+def test_a_class_that_validates_what_is_assigned_knows_what_changed(
+    extra: Literal["allow", "ignore", "forbid"],
+) -> None:
+    class Gadget(Widget):
+        model_config = ConfigDict(validate_assignment=True, extra=extra)
+
+    gadget = Gadget.from_dict({"metadata": {"name": "a"}, "spec": {"size": 1}})
+    gadget.spec = WidgetSpec(size=2)
+    assert gadget.merge_patch() == {"spec": {"size": 2}}
+    with pytest.raises(ValidationError):
+        gadget.spec = None  # type: ignore[assignment]
+    assert gadget.to_dict()["spec"] == {"size": 2}
+
+
 def test_item_of_a_list_gets_its_type() -> None:
     listed = ResourceList[Widget].model_validate({"metadata": {"continue": "x"}, "items": [{"metadata": {}}]})
     assert (listed.items[0].api_version, listed.items[0].kind) == ("example.com/v1", "Widget")

@@ -253,6 +253,14 @@ class Resource(KubeModel):
         if not self.api_version:
             self.__dict__["api_version"] = self.resource.api_version
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        origin = self._origin
+        super().__setattr__(name, value)
+        if origin is not None and self._origin is None:
+            # A class with validate_assignment has taken it for a field that it does not know.
+            self.__dict__["_origin"] = origin
+            (self.__pydantic_extra__ or {}).pop("_origin", None)
+
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """Decode an object as the server sent it, and remember it so that `merge_patch` can tell what changed.
