@@ -248,7 +248,8 @@ class Controller(Generic[R]):
         """Log an error whose place matters: with its traceback, unless that of the key's call before was the same."""
         trace = {} if self._traced.get(key) is type(error) else {"exc_info": error}
         self._traced[key] = type(error)
-        log.error("reconcile failed, trying again", retry_seconds=delay, problem=text(error), **trace)
+        kind = type(error).__name__
+        log.error("reconcile failed, trying again", retry_seconds=delay, error=kind, problem=text(error), **trace)
 
     def _forget(self, key: ResourceKey) -> None:
         """Take the next failure of the key for its first."""
@@ -259,7 +260,7 @@ class Controller(Generic[R]):
         if self.on_error is None:
             return None
         try:
-            return self.on_error(error)
+            return _verdict(self.on_error(error))
         except Exception:  # foreign code; the back-off is right for whatever nobody understands
             log.exception("on_error failed, backing off", problem=text(error))
             return None
@@ -339,6 +340,13 @@ def reconciling(frame: FrameType | None) -> dict[str, str]:
     if frame is None:
         return {}
     return {"controller": frame.f_locals["self"].name, **_named(frame.f_locals["key"])}
+
+
+def _verdict(answer: Any) -> RequeueAfter | TerminalError | None:
+    """Return what an `on_error` answered, or raise a TypeError."""
+    if answer is None or isinstance(answer, RequeueAfter | TerminalError):
+        return answer
+    raise TypeError(f"on_error returned {answer!r}: return None, RequeueAfter(seconds) or TerminalError(text)")
 
 
 def _named(key: ResourceKey) -> dict[str, str]:
