@@ -419,6 +419,45 @@ async def test_a_cancellation_from_inside_the_function_does_not_cost_a_worker() 
         await eventually(lambda: calls == 2)
 
 
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_a_function_that_cancels_its_own_task_costs_no_worker(*, awaits: bool) -> None:
+    calls: list[str] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        calls.append(key.name)
+        if len(calls) <= 2:
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+            if awaits:
+                await asyncio.sleep(0)
+
+    async with controlling(reconcile, workers=1) as informer:
+        informer.apply(Listed([widget(name) for name in "abc"]))
+        await eventually(lambda: len(calls) == (5 if awaits else 3))
+    assert {*calls} == {"a", "b", "c"}
+
+
+async def test_a_controller_that_is_cancelled_ends_its_calls() -> None:
+    ended: list[str] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(key.name)
+
+    with suppress(asyncio.CancelledError):
+        async with running(reconcile, workers=2) as (controller, informer):
+            informer.apply(Listed([widget(name) for name in "ab"]))
+            await eventually(lambda: len(controller.queue.busy_seconds()) == 2)
+            [task] = [each for each in asyncio.all_tasks() if "Controller.run" in repr(each)]
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            assert task.done()
+    assert sorted(ended) == ["a", "b"]
+
+
 async def test_another_answer_than_none_or_requeue_after_is_an_error() -> None:
     async def reconcile(_ctx: Context, _key: ResourceKey) -> Any:
         return 5

@@ -89,6 +89,7 @@ class Controller(Generic[R]):
     _in_threads: bool = field(init=False)
     _deadlines: Deadlines = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _runner: asyncio.Task[Any] | None = field(init=False, default=None)
     _reported: set[ResourceKey] = field(init=False, default_factory=set)
     #: The kind of fault whose traceback is in the log, for each key that has failed since then.
     _traced: dict[ResourceKey, type[BaseException]] = field(init=False, default_factory=dict)
@@ -115,6 +116,7 @@ class Controller(Generic[R]):
 
     async def run(self) -> None:
         """Work until `drain` is called and the calls under way have ended."""
+        self._runner = asyncio.current_task()
         beside = [
             asyncio.create_task(self._report_stuck(), name=f"{self.name} guard"),
             asyncio.create_task(self._resync(), name=f"{self.name} resync"),
@@ -188,6 +190,10 @@ class Controller(Generic[R]):
                 key = await self.queue.get()
             except QueueClosed:
                 return
+            except asyncio.CancelledError:
+                if not self._spared():
+                    raise
+                continue
             try:
                 await self._process(key)
             finally:
@@ -208,10 +214,8 @@ class Controller(Generic[R]):
         except Exception as error:  # noqa: BLE001  # foreign code; what it raises is sorted and logged
             self._failed(ctx.log, key, error)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if not self._spared():
                 raise
-            # Not this worker was cancelled but something that the function awaited.
             self._log_fault(ctx.log, key, error, self._again(key))
         else:
             self._forget(key)
@@ -220,6 +224,16 @@ class Controller(Generic[R]):
             self.queue.add_after(key, outcome.seconds, priority=outcome.priority)
             return "requeue_after"
         return "error"
+
+    def _spared(self) -> bool:
+        """Undo a cancellation of this worker that the function brought about; tell whether it was one, or ours."""
+        task = asyncio.current_task()
+        # Whoever ends the workers has said so first: by `drain`, or to the task that waits for them.
+        if task is None or self.queue.closed or (self._runner and self._runner.cancelling()):
+            return False
+        while task.uncancel():
+            pass
+        return True
 
     def _failed(self, log: Any, key: ResourceKey, error: Exception) -> None:
         """See to what an error asks for, and log it."""
