@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from neptune.api import (
+    Condition,
     KubeModel,
     ListMeta,
     MicroTime,
@@ -73,6 +74,17 @@ def test_time_without_a_zone_is_refused_with_an_example(adapter: TypeAdapter[dat
         adapter.validate_python(NOON.replace(tzinfo=None))
 
 
+def test_a_time_that_was_assigned_is_written_in_utc_too() -> None:
+    condition = Condition(type="Ready", status="True", reason="Done", last_transition_time=NOON)
+    condition.last_transition_time = NOON.astimezone(timezone(timedelta(hours=9)))
+    assert condition.to_dict()["lastTransitionTime"] == "2026-01-31T12:00:00Z"
+    condition.last_transition_time = NOON.replace(year=99)
+    assert condition.to_dict()["lastTransitionTime"] == "0099-01-31T12:00:00Z"
+    condition.last_transition_time = NOON.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="a time needs a zone"):
+        condition.to_dict()
+
+
 @pytest.mark.parametrize(
     ("type_", "namespace", "name", "path"),
     [
@@ -104,6 +116,31 @@ def test_object_that_python_makes_has_its_type_and_only_what_was_set() -> None:
         "kind": "Widget",
         "metadata": {"name": "a"},
     }
+
+
+def test_object_says_its_type_where_its_class_has_that_as_a_default() -> None:
+    class Gadget(Resource):
+        resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Gadget", "gadgets")
+
+        api_version: Literal["example.com/v1"] = "example.com/v1"
+        kind: Literal["Gadget"] = "Gadget"
+
+    assert Gadget().to_dict() == {"apiVersion": "example.com/v1", "kind": "Gadget"}
+
+
+@pytest.mark.parametrize("extra", ["allow", "ignore", "forbid"])
+def test_a_class_that_validates_what_is_assigned_knows_what_changed(
+    extra: Literal["allow", "ignore", "forbid"],
+) -> None:
+    class Gadget(Widget):
+        model_config = ConfigDict(validate_assignment=True, extra=extra)
+
+    gadget = Gadget.from_dict({"metadata": {"name": "a"}, "spec": {"size": 1}})
+    gadget.spec = WidgetSpec(size=2)
+    assert gadget.merge_patch() == {"spec": {"size": 2}}
+    with pytest.raises(ValidationError):
+        gadget.spec = None  # type: ignore[assignment]
+    assert gadget.to_dict()["spec"] == {"size": 2}
 
 
 def test_item_of_a_list_gets_its_type() -> None:
@@ -302,3 +339,15 @@ def test_the_difference_of_the_status_alone_is_that_of_the_whole(kind: Any, text
         item.status = new
         assert "status" in item.merge_patch()
     assert item.status_patch() == item.merge_patch()
+
+
+class Begun(Resource):
+    resource: ClassVar[ResourceType] = ResourceType("example.com", "v1", "Begun", "beguns")
+    status: Strict = Field(default_factory=lambda: Strict(color="blue"))
+
+
+def test_a_status_that_only_its_class_says_is_no_change_before_something_else_is() -> None:
+    item = Begun.from_dict({"metadata": {"name": "a"}})
+    assert item.status_patch() == {}
+    item.status.raw["a"] = 1
+    assert item.status_patch() == {"status": {"color": "blue", "raw": {"a": 1}}} == item.merge_patch()

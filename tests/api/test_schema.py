@@ -163,6 +163,12 @@ def test_absent_is_no_default_and_others_are_kept() -> None:
     )  # fmt: skip
 
 
+def test_default_of_a_mapping_of_anything_may_hold_anything() -> None:
+    anything = {"a": True, "b": None, "c": [1, {"d": "e"}]}
+    schema = crd_for(kind(default(dict[str, Any], anything)))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert schema["properties"]["spec"]["properties"]["ratio"]["default"] == anything
+
+
 def test_atomic_is_said_in_the_word_of_the_type() -> None:
     assert spec_of("order")["x-kubernetes-list-type"] == "atomic"
     assert spec_of("whole")["x-kubernetes-map-type"] == spec_of("block")["x-kubernetes-map-type"] == "atomic"
@@ -264,6 +270,31 @@ class SetOfObjects(KubeModel):
     ports: Annotated[list[Port], ListSet()]
 
 
+class Unkeyed(KubeModel):
+    ports: Annotated[list[Port], ListMap()]
+
+
+class NoList(KubeModel):
+    number: Annotated[int, ListSet()]
+
+
+class NoObject(KubeModel):
+    number: Annotated[int, Atomic()]
+
+
+class LookAhead(KubeModel):
+    host_name: Annotated[str, Field(pattern="(?!b)")]
+
+
+class Hosts(KubeModel):
+    by_name: dict[str, LookAhead]
+
+
+def default(annotation: Any, value: Any) -> type[KubeModel]:
+    """Return a class whose field `ratio` has that default."""
+    return type("Defaults", (KubeModel,), {"__annotations__": {"ratio": annotation}, "ratio": value})
+
+
 class Function(KubeModel):
     call: Callable[[], None]
 
@@ -310,6 +341,16 @@ def kind(spec: type[KubeModel]) -> type[Resource]:
         (Optional, "Thing.spec.ports[].target: a key of a ListMap must be required, or have a default"),
         (Plain, "Thing.spec.names: the items of a ListMap must be objects; use ListSet"),
         (SetOfObjects, "Thing.spec.ports: the items of a ListSet must be plain values; use ListMap"),
+        (Unkeyed, "Thing.spec.ports: a ListMap without a key; name the fields that tell its items apart"),
+        (NoList, "Thing.spec.number: ListMap and ListSet are for lists"),
+        (NoObject, "Thing.spec.number: Atomic is for lists and objects"),
+        (Hosts, "Thing.spec.byName.hostName: regex parse error: (?!b) ^^^ error: look-around"),
+        (default(int, "five"), "Thing.spec.ratio: the default 'five' is not of the type integer; correct one of them"),
+        (default(float, True), "Thing.spec.ratio: the default True is not of the type number"),
+        (default(list[str], ["a", 1]), "Thing.spec.ratio[]: the default 1 is not of the type string"),
+        (default(dict[str, int], {"a": "b"}), "Thing.spec.ratio.a: the default 'b' is not of the type integer"),
+        (default(Literal["a", "b"], "c"), "Thing.spec.ratio: the default 'c' is none of the values that are allowed"),
+        (default(Annotated[int, Field(ge=0)], -5), "Thing.spec.ratio: the default -5 is out of the bounds"),
         (
             Function,
             "Thing.spec.call: JSON has nothing like pydantic's core_schema.CallableSchema; use a type that it has",

@@ -106,6 +106,7 @@ def test_the_lease_may_be_taken_where_it_is_and_nowhere_else(election: str, wher
         (["crds", "nowhere:Site"], "cannot import nowhere: there is no module nowhere"),
         (["crds", "owned_children:reconcile"], "owned_children:reconcile is no kind: name a subclass"),
         (["crds", "broken:Site"], "cannot import broken: ZeroDivisionError: division by zero"),
+        (["rbac", "ends"], "cannot import ends: SystemExit: 3"),
         (["rbac", "empty"], "empty has no Manager: name the one that is meant"),
         (["rbac", "empty:boss"], "empty has no Manager called boss"),
     ],
@@ -113,6 +114,7 @@ def test_the_lease_may_be_taken_where_it_is_and_nowhere_else(election: str, wher
 )
 def test_what_cannot_be_used_is_said_in_a_line(args: list[str], text: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "ends.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "empty.py").touch()
     (tmp_path / "owned_children.py").write_text((EXAMPLES / "owned_children.py").read_text())
     result = neptune(*args, folder=tmp_path)

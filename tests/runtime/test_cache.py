@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -38,6 +38,16 @@ def test_each_reader_gets_a_copy_of_its_own(cache: Cache) -> None:
     assert second is not None
     assert second.spec.size == 1
     assert cache.get(Widget, key("b")) is None
+
+
+def test_a_class_that_cannot_be_read_without_its_kind_is_read_with_it(cache: Cache) -> None:
+    class Gadget(Widget):
+        kind: Literal["Widget"]
+
+    cache.watch(Gadget).apply(Listed([snapshot(Gadget, {**item("a"), "kind": "Widget"})]))
+    found = cache.get(Gadget, key("a"))
+    assert found is not None
+    assert (found.kind, found.api_version) == ("Widget", "example.com/v1")
 
 
 def test_the_same_query_is_one_informer_and_another_query_another(cache: Cache) -> None:

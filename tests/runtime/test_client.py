@@ -236,7 +236,7 @@ async def test_an_unstructured_object_goes_through_every_verb(client: Client, na
 
 async def test_a_kind_that_the_server_does_not_know_is_not_found(client: Client, namespace: str) -> None:
     Unknown = Unstructured.of(ResourceType("example.com", "v1", "Unknown", "unknowns"))  # it is a class
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=f"GET /apis/example.com/v1/namespaces/{namespace}/unknowns"):
         await client.list(Unknown, namespace)
 
 

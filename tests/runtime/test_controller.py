@@ -148,6 +148,61 @@ async def test_an_exception_is_logged_and_the_call_made_again_after_a_growing_de
     assert logs[0]["reconcile_id"] != logs[1]["reconcile_id"]
 
 
+async def test_a_fault_has_its_traceback_in_the_log_once_until_the_call_succeeds_or_fails_in_another_way() -> None:
+    outcomes = [LookupError("a"), LookupError("b"), Conflict(409, "", "changed"), LookupError(), ValueError("c"), None]
+    outcomes += [ValueError("d"), None]
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if outcome := outcomes[calls - 1]:
+            raise outcome
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile) as informer:
+            informer.apply(Listed([widget("a", 1)]))
+            await eventually(lambda: calls == 6)
+            informer.apply(Stored(widget("a", 2)))
+            await eventually(lambda: calls == 8)
+    problems = ["a", "b", "changed", "LookupError()", "c", "d"]
+    assert [(entry["problem"], "exc_info" in entry) for entry in logs] == [
+        *zip(problems, [True, False, False, False, True, True], strict=True)
+    ]
+
+
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class UnspeakableError(Unspeakable, Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [UnspeakableError(), Unspeakable()], ids=["Exception", "BaseException"])
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_an_error_that_fails_to_say_what_it_is_costs_no_worker(error: BaseException, *, in_thread: bool) -> None:
+    calls = 0
+
+    def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise error
+
+    async def awaited(ctx: Context, key: ResourceKey) -> None:
+        reconcile(ctx, key)
+
+    with structlog.testing.capture_logs() as logs:
+        async with controlling(reconcile if in_thread else awaited, workers=1) as informer:
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: calls == 2)
+    assert "fails to say more" in logs[0]["problem"]
+
+
 async def test_a_terminal_error_is_not_tried_again_until_the_object_changes() -> None:
     calls = 0
 
@@ -362,6 +417,45 @@ async def test_a_cancellation_from_inside_the_function_does_not_cost_a_worker() 
     async with controlling(reconcile, workers=1) as informer:
         informer.apply(Listed([widget("a")]))
         await eventually(lambda: calls == 2)
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_a_function_that_cancels_its_own_task_costs_no_worker(*, awaits: bool) -> None:
+    calls: list[str] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        calls.append(key.name)
+        if len(calls) <= 2:
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+            if awaits:
+                await asyncio.sleep(0)
+
+    async with controlling(reconcile, workers=1) as informer:
+        informer.apply(Listed([widget(name) for name in "abc"]))
+        await eventually(lambda: len(calls) == (5 if awaits else 3))
+    assert {*calls} == {"a", "b", "c"}
+
+
+async def test_a_controller_that_is_cancelled_ends_its_calls() -> None:
+    ended: list[str] = []
+
+    async def reconcile(_ctx: Context, key: ResourceKey) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(key.name)
+
+    with suppress(asyncio.CancelledError):
+        async with running(reconcile, workers=2) as (controller, informer):
+            informer.apply(Listed([widget(name) for name in "ab"]))
+            await eventually(lambda: len(controller.queue.busy_seconds()) == 2)
+            [task] = [each for each in asyncio.all_tasks() if "Controller.run" in repr(each)]
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            assert task.done()
+    assert sorted(ended) == ["a", "b"]
 
 
 async def test_another_answer_than_none_or_requeue_after_is_an_error() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 import structlog
 
 from neptune.api.meta import ResourceKey
@@ -98,6 +100,24 @@ async def test_a_hook_says_what_an_error_means() -> None:
     assert said["lost"]["problem"] == "no account: make one"
     assert [entry["problem"] for entry in logs if entry["event"] == "on_error failed, backing off"] == ["x"]
     assert [*counts.values()] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("answer", [5, True, TerminalError], ids=str)
+async def test_a_hook_that_answers_nonsense_is_named_and_the_call_made_again(answer: Any) -> None:
+    calls = 0
+
+    async def reconcile(_ctx: Context, _key: ResourceKey) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Busy("full")
+
+    with structlog.testing.capture_logs() as logs:
+        async with running(reconcile, on_error=lambda _error: answer) as (_, informer):
+            informer.apply(Listed([widget("a")]))
+            await eventually(lambda: calls == 2)
+    assert [entry["event"] for entry in logs] == ["on_error failed, backing off", "reconcile failed, trying again"]
+    assert logs[1].items() >= {"error": "Busy", "problem": "full"}.items()
 
 
 async def test_a_shard_works_on_its_own_keys_and_lets_go_of_those_it_lost() -> None:

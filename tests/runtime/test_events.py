@@ -119,6 +119,15 @@ async def test_events_reach_the_server_with_a_count_from_loop_and_thread(
     assert (slow.type, slow.action, slow.note, slow.series) == ("Warning", "Count", "é" * 512, None)
 
 
+async def test_an_exception_may_be_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[Occurrence] = []
+    recorder = EventRecorder(Client(), SystemClock(), Metrics(), asyncio.get_running_loop())
+    monkeypatch.setattr(recorder, "record", recorded.append)
+    Events(recorder, "test").warning(new_widget("a"), "Failed", LookupError("no such place"))
+    Events(recorder, "test").warning(new_widget("a"), "Failed", LookupError())
+    assert [each.note for each in recorded] == ["no such place", "LookupError()"]
+
+
 async def test_a_server_that_refuses_events_costs_a_count_and_one_line_and_no_reconcile(tmp_path: Path) -> None:
     calls: list[str] = []
 

@@ -106,6 +106,15 @@ async def test_429_is_not_repeated_for_ever_nor_without_a_time(tmp_path: Path) -
     assert (count, type(error)) == (1, TooManyRequests)
 
 
+async def test_a_repetition_that_would_come_after_the_deadline_gives_way_to_what_the_server_said(
+    tmp_path: Path,
+) -> None:
+    busy = status(429, "TooManyRequests", **{"Retry-After": "1000"})
+    count, error = await list_from(tmp_path, busy, timeout_seconds=5.0)
+    assert isinstance(error, TooManyRequests)
+    assert (count, error.retry_after) == (1, 1000.0)
+
+
 async def test_a_refusal_is_not_repeated(tmp_path: Path) -> None:
     count, error = await list_from(tmp_path, status(403, "Forbidden"))
     assert (count, type(error)) == (1, Forbidden)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neptune.runtime import kubeconfig
+from neptune.runtime.access import load_access
 from tests.runtime.widgets import write_kubeconfig
 
 SERVER = "https://127.0.0.1:1"
@@ -91,10 +93,61 @@ def test_who_logs_in_by_a_plugin_is_told_apart(tmp_path: Path, by: str) -> None:
     assert entry(tmp_path, **{by: {"command": "log-in"}}).plugin
 
 
-def test_a_proxy_is_the_cluster_s_or_the_environment_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("server", "environment", "proxy"),
+    [
+        ("https://10.1.2.3", {"https_proxy": "http://proxy:1"}, "http://proxy:1"),
+        ("HTTPS://10.1.2.3", {"https_proxy": "http://proxy:1"}, "http://proxy:1"),
+        ("https://10.1.2.3", {"HTTPS_PROXY": "proxy:1"}, "http://proxy:1"),
+        ("https://10.1.2.3", {"http_proxy": "http://proxy:1", "ALL_PROXY": "socks5://proxy:2"}, None),
+        ("http://10.1.2.3", {"http_proxy": "http://proxy:1"}, "http://proxy:1"),
+        ("https://127.0.0.2:6443", {"https_proxy": "http://proxy:1"}, None),
+        ("https://[::1]:6443", {"https_proxy": "http://proxy:1"}, None),
+        ("https://localhost", {"https_proxy": "http://proxy:1"}, None),
+        ("https://10.1.2.3", {"https_proxy": "http://proxy:1", "no_proxy": ".svc, 10.0.0.0/8"}, None),
+        ("https://[fd00::1]", {"https_proxy": "http://proxy:1", "no_proxy": "10.0.0.0/8,fd00::/8"}, None),
+        ("https://11.1.2.3", {"https_proxy": "http://proxy:1", "no_proxy": "10.0.0.0/8"}, "http://proxy:1"),
+        ("https://kube.example.com", {"https_proxy": "http://proxy:1", "no_proxy": "example.com"}, None),
+        ("https://kube.example.com:6443", {"https_proxy": "http://proxy:1", "no_proxy": "example.com:6443"}, None),
+        ("https://kube.example.com", {"https_proxy": "http://proxy:1", "no_proxy": "*"}, None),
+    ],
+    ids=str,
+)
+def test_the_environment_names_a_proxy_as_for_kubectl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, environment: dict[str, str], proxy: str | None
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert entry(tmp_path, {"server": server}).proxy == proxy
+
+
+def test_the_proxy_of_a_cluster_counts_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy:1")
-    assert entry(tmp_path).proxy == "http://proxy:1"
-    assert entry(tmp_path, {"proxy-url": "http://proxy:2"}).proxy == "http://proxy:2"
+    monkeypatch.setenv("no_proxy", "*")
+    path = write_kubeconfig(tmp_path / "config", SERVER)
+    config = json.loads(path.read_text())
+    config["clusters"][0]["cluster"]["proxy-url"] = "http://proxy:2"
+    path.write_text(json.dumps(config))
+    assert load_access(path).proxy == "http://proxy:2"
+
+
+def test_a_file_that_is_empty_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    config = write_kubeconfig(tmp_path / "config", SERVER)
+    assert kubeconfig.read([tmp_path / "empty", config]).server == SERVER
+
+
+@pytest.mark.parametrize("name", ["server", "certificate-authority", "certificate-authority-data", "proxy-url"])
+@pytest.mark.parametrize("value", [5, ["a"], True], ids=str)
+def test_what_should_be_a_text_is_named_when_it_is_none(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} of cluster test is not a text"):
+        entry(tmp_path, {name: value})
+
+
+def test_tls_is_spoken_whatever_the_case_of_the_scheme(tmp_path: Path) -> None:
+    assert isinstance(load_access(write_kubeconfig(tmp_path / "config", "HTTPS://kube")).tls, ssl.SSLContext)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +158,10 @@ def test_a_proxy_is_the_cluster_s_or_the_environment_s(tmp_path: Path, monkeypat
         ({"clusters": ["test"]}, "an entry of clusters is not a mapping"),
         ({"users": {"test": {}}}, "users of .*config is not a list"),
         ({"users": [{"name": "test", "user": 3}]}, "user test is not a mapping"),
+        ({"users": [{"name": "test", "user": {"tokenFile": 3}}]}, "tokenFile of user test is not a text"),
+        ({"users": [{"name": "test", "user": {"client-key-data": "abc"}}]}, "client-key-data is no base64"),
+        ({"current-context": ["test"]}, "current-context of .*config is not a text"),
+        ({"contexts": [{"name": "test", "context": {"cluster": ["a"]}}]}, "cluster of context test is not a text"),
     ],
     ids=str,
 )

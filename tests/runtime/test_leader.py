@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 
 from neptune.api.core import ConfigMap, Lease
@@ -227,6 +228,27 @@ async def test_a_stop_of_the_work_that_cancels_the_leader_itself_is_no_fault() -
     with pytest.raises(asyncio.CancelledError):
         await holding
     assert faults == []
+
+
+async def test_a_standby_says_once_that_the_lease_cannot_be_reached_and_who_leads_when_it_can(tmp_path: Path) -> None:
+    _, lease = leading("a")
+    answers = [status(403, "Forbidden", "no")] * 5
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await answers.pop()(request) if answers else web.json_response(lease.to_dict())
+
+    async with faulty_server(tmp_path, on_list=answer, on_watch=streaming()) as server:
+        client = Client(server.kubeconfig)
+        settings = LeaderElection("test", "ns", retry_seconds=0.01)
+        waiting = asyncio.create_task(LeaderElector(client, settings, SystemClock(), Metrics()).acquire())
+        with structlog.testing.capture_logs() as logs:
+            await eventually(lambda: server.count("list") == 10)
+        waiting.cancel()
+        await client.close()
+    assert [(entry["event"], entry.get("holder")) for entry in logs] == [
+        ("cannot reach the lease, trying again", None),
+        ("standing by", "a"),
+    ]
 
 
 @pytest.mark.parametrize("trouble", ["portal", "kubeconfig", "fault"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from neptune.api import Dataset, DatasetSpec, ObjectMeta, ResourceKey
+from neptune.api import Dataset, DatasetSpec, ObjectMeta, Resource, ResourceKey, Unstructured
 from neptune.errors import SettingsError
 from neptune.runtime import Client, Context, Manager, Query
 from tests.runtime.widgets import Widget, eventually, faulty_server, item, listing, status, streaming, write_kubeconfig
@@ -257,15 +257,28 @@ async def test_what_comes_after_the_start_is_refused_and_not_forgotten(tmp_path:
     [
         (nothing, {"workers": 0}, ValueError),
         (nothing, {"timeout_seconds": 0}, ValueError),
+        (nothing, {"timeout_seconds": float("nan")}, ValueError),
         ("nothing", {}, TypeError),
     ],
-    ids=["no workers", "no time", "no function"],
+    ids=["no workers", "no time", "no number", "no function"],
 )
 def test_a_controller_that_could_never_work_is_refused(
     reconcile: Any, numbers: dict[str, Any], problem: type[Exception]
 ) -> None:
     with pytest.raises(problem, match=r"^controller widgets\.example\.com: "):
         Manager().controller(Widget, reconcile, **numbers)
+
+
+@pytest.mark.parametrize("kind", [Resource, Unstructured, int, "Widget", Query(Resource)], ids=str)
+def test_what_is_no_kind_is_refused_with_what_one_is(kind: Any) -> None:
+    uses: list[dict[str, Any]] = [
+        {"cls": kind},
+        {"cls": Widget, "owns": [kind]},
+        {"cls": Widget, "watches": {kind: list}},
+    ]
+    for use in uses:
+        with pytest.raises(TypeError, match=r"is no kind: give a subclass of neptune\.api\.Resource that has"):
+            Manager().controller(**use, reconcile=nothing)
 
 
 def test_run_closes_a_client_that_was_given(with_datasets: Path) -> None:
@@ -285,6 +298,15 @@ async def test_a_bad_kubeconfig_ends_the_start_with_a_settings_error(tmp_path: P
     manager = Manager(kubeconfig=tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="nowhere"):
         await manager.start()
+
+
+def test_run_says_what_a_kubeconfig_lacks_without_the_library_s_own_calls(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a: [")
+    for kubeconfig, problem in (("nowhere", "there is no kubeconfig at"), ("config", "is no YAML")):
+        with pytest.raises(SettingsError, match=problem) as raised:
+            Manager(kubeconfig=tmp_path / kubeconfig).run()
+        assert len(raised.traceback) == 2  # this line, and that of `run`
+        assert raised.value.__suppress_context__
 
 
 async def test_a_runnable_that_fails_ends_the_manager_with_its_error(tmp_path: Path) -> None:

@@ -41,3 +41,4 @@ def test_discard_spares_a_value_that_came_meanwhile() -> None:
     assert not box.discard(key("a"), value)
     assert box.discard(key("a"), "new")
     assert box.peek(key("a")) is None
+    assert not box.discard(key("a"), box.peek(key("a")))

@@ -10,6 +10,7 @@ printer columns, selectable fields).
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ForwardRef, Literal, get_args, get_origin
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import SchemaError
 from pydantic_core.core_schema import WithDefaultSchema
 
 from neptune.api.schema import NO_JSON, NotStructural, structural
@@ -149,6 +151,10 @@ def _schema(cls: type[Resource]) -> dict[str, Any]:
         schema = cls.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
     except PydanticUserError as error:
         raise NotStructural(next(_undefined(cls, cls.__name__), f"{cls.__name__}: {error.message}")) from error
+    except SchemaError as error:  # such as a pattern that is none
+        *path, reason = re.split(r"SchemaError: ", str(error))
+        names = [to_camel(field[1]) for part in path if (field := re.match(r'Field "(\w+)"', part))]
+        raise NotStructural(f"{'.'.join([cls.__name__, *names])}: {' '.join(reason.split())}") from error
     definitions = schema.pop("$defs", {})
     inside: tuple[str, ...] = ()
     if "$ref" in schema:  # the kind is a part of itself

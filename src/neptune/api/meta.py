@@ -45,12 +45,15 @@ def _whole_seconds(value: datetime) -> datetime:
     return moment.replace(microsecond=0) if moment.microsecond else moment
 
 
+# Also a time that was assigned comes here, which pydantic does not look at: in any zone, or in none.
+
+
 def _rfc3339(value: datetime) -> str:
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_in_utc(value).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _rfc3339_micro(value: datetime) -> str:
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{_in_utc(value).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 Time = Annotated[datetime, AfterValidator(_whole_seconds), PlainSerializer(_rfc3339, when_used="unless-none")]
@@ -140,7 +143,11 @@ class KubeModel(BaseModel):
 
 @cache
 def _defaults(cls: type[KubeModel]) -> tuple[tuple[str, str, Any], ...]:
-    """Return name, JSON name and default of each field; computed once a class, since every write asks for it."""
+    """Return name, JSON name and default of each field; computed once a class, since every write asks for it.
+
+    But for what an object is of: it says so, even where a class of a user has that as a default.
+    """
+    said = {"api_version", "kind"} if issubclass(cls, Resource) else frozenset()
     return tuple(
         (
             name,
@@ -148,6 +155,7 @@ def _defaults(cls: type[KubeModel]) -> tuple[tuple[str, str, Any], ...]:
             field.get_default(call_default_factory=True, validated_data={}),
         )
         for name, field in cls.model_fields.items()
+        if name not in said
     )
 
 
@@ -162,6 +170,13 @@ def _status_class(cls: type[Resource]) -> type[KubeModel] | None:
     options = {*get_args(field.annotation)} - {NoneType} or {field.annotation}
     only = options.pop() if len(options) == 1 else None
     return only if isinstance(only, type) and issubclass(only, KubeModel) else None
+
+
+@cache
+def _absent_status(cls: type[Resource]) -> Json:
+    """Return what the status of an object says that came without one."""
+    default = cls.model_fields["status"].get_default(call_default_factory=True, validated_data={})
+    return default.to_dict() if isinstance(default, KubeModel) else {}
 
 
 class OwnerReference(KubeModel):
@@ -238,6 +253,14 @@ class Resource(KubeModel):
         if not self.api_version:
             self.__dict__["api_version"] = self.resource.api_version
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        origin = self._origin
+        super().__setattr__(name, value)
+        if origin is not None and self._origin is None:
+            # A class with validate_assignment has taken it for a field that it does not know.
+            self.__dict__["_origin"] = origin
+            (self.__pydantic_extra__ or {}).pop("_origin", None)
+
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """Decode an object as the server sent it, and remember it so that `merge_patch` can tell what changed.
@@ -289,7 +312,10 @@ class Resource(KubeModel):
             with suppress(ValueError):  # nested deeper than these go
                 before = from_json(self._origin).get("status")
                 known = type(status).model_validate_json(to_json(before)).to_dict() if before else {}
-                return {"status": changed} if (changed := diff(known, status.to_dict())) else {}
+                now = status.to_dict()
+                if not before and now == _absent_status(type(self)):
+                    return {}
+                return {"status": changed} if (changed := diff(known, now)) else {}
         return {name: value for name, value in self.merge_patch().items() if name == "status"}
 
 

@@ -55,6 +55,9 @@ _FORMATS = frozenset(
     | {"ipv4", "ipv6", "cidr", "uuid", "uuid3", "uuid4", "uuid5", "isbn", "isbn10", "isbn13", "creditcard", "ssn"}
     | {"hexcolor", "rgbcolor", "bsonobjectid"}
 )
+_PYTHON_TYPES: dict[str, Any] = {
+    "integer": int, "number": (int, float), "string": str, "boolean": bool, "array": list, "object": dict,
+}  # fmt: skip
 _FORMAT_REMEDIES = {
     "duration": "use neptune.api.Duration, which writes 1h30m as Kubernetes does",
     "binary": "use str, or Annotated[str, Field(json_schema_extra={'format': 'byte'})] for base64",
@@ -94,8 +97,12 @@ def structural(schema: Schema, definitions: Mapping[str, Schema], path: str, ins
     if isinstance(out.get("default"), dict):
         out["default"] = _filled(out, out["default"])
     if schema.get(ATOMIC):
+        if out.get("type") not in {"array", "object"}:
+            _refuse(path, "Atomic is for lists and objects; leave it out")
         out["x-kubernetes-list-type" if out["type"] == "array" else "x-kubernetes-map-type"] = "atomic"
     _check_list(out, path)
+    if "default" in out:
+        _check_default(out, out["default"], path)
     return out
 
 
@@ -163,12 +170,16 @@ def _filled(schema: Schema, value: Schema) -> Schema:
 
 def _check_list(schema: Schema, path: str) -> None:
     """Refuse what the API server refuses about list types; it would name the field by an index into the versions."""
+    if "x-kubernetes-list-type" in schema and schema.get("type") != "array":
+        _refuse(path, "ListMap and ListSet are for lists; leave it out")
     items = schema.get("items", {})
     match schema.get("x-kubernetes-list-type"):
         case "map":
             properties = items.get("properties")
             if properties is None:
                 _refuse(path, "the items of a ListMap must be objects; use ListSet for plain values")
+            if not schema["x-kubernetes-list-map-keys"]:
+                _refuse(path, "a ListMap without a key; name the fields that tell its items apart")
             for key in schema["x-kubernetes-list-map-keys"]:
                 if key not in properties:
                     _refuse(path, f"the items have no field {key} to tell them apart; name one by its JSON name")
@@ -178,6 +189,23 @@ def _check_list(schema: Schema, path: str) -> None:
                     )
         case "set" if items.get("type") in {"object", "array"}:
             _refuse(path, "the items of a ListSet must be plain values; use ListMap for objects")
+
+
+def _check_default(schema: Schema, value: Any, path: str) -> None:
+    """Refuse a default that breaks its own type, which pydantic does not look at and the API server refuses."""
+    kind = schema.get("type", "")
+    is_number = kind in {"integer", "number"}
+    if not isinstance(value, _PYTHON_TYPES.get(kind, object)) or (is_number and isinstance(value, bool)):
+        _refuse(path, f"the default {value!r} is not of the type {kind}; correct one of them")
+    if value not in schema.get("enum", (value,)):
+        _refuse(path, f"the default {value!r} is none of the values that are allowed; correct one of them")
+    if is_number and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        _refuse(path, f"the default {value!r} is out of the bounds; correct one of them")
+    for item in value if kind == "array" else ():
+        _check_default(schema.get("items", {}), item, f"{path}[]")
+    for name, item in value.items() if kind == "object" else ():
+        inner = schema.get("properties", {}).get(name, schema.get("additionalProperties", {}))
+        _check_default(inner, item, f"{path}.{name}")
 
 
 def _refuse(path: str, reason: str) -> NoReturn:

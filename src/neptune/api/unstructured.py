@@ -63,8 +63,7 @@ class PartialObjectMetadata(Resource):
 
     def model_post_init(self, _context: Any, /) -> None:
         """Name the kind that the metadata is of; the server says PartialObjectMetadata instead."""
-        self.api_version = self.resource.api_version
-        self.kind = self.resource.kind
+        self.__dict__ |= {"api_version": self.resource.api_version, "kind": self.resource.kind}
 
 
 class _Made(type(Resource)):  # type: ignore[misc]  # pydantic's metaclass, by the way that lasts

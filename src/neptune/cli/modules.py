@@ -38,5 +38,5 @@ def load(name: str) -> ModuleType:
         raise SettingsError(
             f"cannot import {name}: there is no module {error.name}; run this where `python -c 'import {name}'` works"
         ) from error
-    except Exception as error:  # whatever the module does
+    except (Exception, SystemExit) as error:  # whatever the module does
         raise SettingsError(f"cannot import {name}: {type(error).__name__}: {error}") from error

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from neptune.errors import SettingsError
 from neptune.runtime import kubeconfig as files
@@ -65,19 +64,10 @@ def load_access(kubeconfig: str | os.PathLike[str] | None = None, context: str |
         url=entry.server,
         tls=_tls(entry, name),
         server_hostname=entry.server_name,
-        proxy=_proxy(entry),
+        proxy=entry.proxy,
         authorization=lambda: _authorization(entry.server, authorization),
         anonymous=not (entry.certificate or entry.header or entry.token_file),
     )
-
-
-def _proxy(entry: files.Entry) -> str | None:
-    if not entry.proxy:
-        return None
-    # Here, because it takes 10 ms, and most have none.
-    from urllib.request import proxy_bypass  # noqa: PLC0415
-
-    return None if proxy_bypass(urlsplit(entry.server).hostname or "") else entry.proxy
 
 
 def _paths(source: str) -> list[Path]:
@@ -117,7 +107,7 @@ def _logged_in(entry: files.Entry, source: str, context: str | None) -> tuple[fi
 
 
 def _tls(entry: files.Entry, name: str) -> ssl.SSLContext | bool:
-    if not entry.server.startswith("https"):
+    if not entry.server.lower().startswith("https:"):
         return True
     try:
         if entry.authority is not None and not entry.authority.strip():

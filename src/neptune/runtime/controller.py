@@ -16,7 +16,7 @@ from random import Random
 from types import FrameType
 from typing import Any, Generic
 
-from neptune.api.meta import R, Resource, ResourceKey
+from neptune.api.meta import R, Resource, ResourceKey, ResourceType
 from neptune.errors import NeptuneError
 from neptune.runtime import slots
 from neptune.runtime.cache import Cache
@@ -27,6 +27,7 @@ from neptune.runtime.informer import Change, Informer
 from neptune.runtime.mappers import Mapper, mapped, owner_mapper
 from neptune.runtime.metrics import ControllerMetrics, Metrics, Result
 from neptune.runtime.predicates import Test
+from neptune.runtime.problems import text
 from neptune.runtime.query import Query
 from neptune.runtime.queue import LOW_PRIORITY, QueueClosed, Waiting, WorkQueue
 from neptune.runtime.sources import Source
@@ -88,7 +89,10 @@ class Controller(Generic[R]):
     _in_threads: bool = field(init=False)
     _deadlines: Deadlines = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _runner: asyncio.Task[Any] | None = field(init=False, default=None)
     _reported: set[ResourceKey] = field(init=False, default_factory=set)
+    #: The kind of fault whose traceback is in the log, for each key that has failed since then.
+    _traced: dict[ResourceKey, type[BaseException]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.context = replace(self.context, log=self.context.log.bind(controller=self.name))
@@ -112,6 +116,7 @@ class Controller(Generic[R]):
 
     async def run(self) -> None:
         """Work until `drain` is called and the calls under way have ended."""
+        self._runner = asyncio.current_task()
         beside = [
             asyncio.create_task(self._report_stuck(), name=f"{self.name} guard"),
             asyncio.create_task(self._resync(), name=f"{self.name} resync"),
@@ -185,6 +190,10 @@ class Controller(Generic[R]):
                 key = await self.queue.get()
             except QueueClosed:
                 return
+            except asyncio.CancelledError:
+                if not self._spared():
+                    raise
+                continue
             try:
                 await self._process(key)
             finally:
@@ -205,26 +214,34 @@ class Controller(Generic[R]):
         except Exception as error:  # noqa: BLE001  # foreign code; what it raises is sorted and logged
             self._failed(ctx.log, key, error)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if not self._spared():
                 raise
-            # Not this worker was cancelled but something that the function awaited.
-            ctx.log.exception("reconcile failed, trying again", retry_seconds=self._again(key), problem=repr(error))
+            self._log_fault(ctx.log, key, error, self._again(key))
         else:
-            self.queue.forget(key)
+            self._forget(key)
             if outcome is None:
                 return "success"
             self.queue.add_after(key, outcome.seconds, priority=outcome.priority)
             return "requeue_after"
         return "error"
 
+    def _spared(self) -> bool:
+        """Undo a cancellation of this worker that the function brought about; tell whether it was one, or ours."""
+        task = asyncio.current_task()
+        # Whoever ends the workers has said so first: by `drain`, or to the task that waits for them.
+        if task is None or self.queue.closed or (self._runner and self._runner.cancelling()):
+            return False
+        while task.uncancel():
+            pass
+        return True
+
     def _failed(self, log: Any, key: ResourceKey, error: Exception) -> None:
         """See to what an error asks for, and log it."""
         verdict = error if isinstance(error, TerminalError) else self._classified(log, error)
         if isinstance(verdict, TerminalError):
-            self.queue.forget(key)
+            self._forget(key)
             self._series.terminal_errors.inc()
-            log.error("reconcile failed, waiting for a change", problem=str(verdict) or repr(error))
+            log.error("reconcile failed, waiting for a change", problem=text(verdict if verdict.args else error))
             return
         if verdict:
             delay = verdict.seconds
@@ -233,21 +250,33 @@ class Controller(Generic[R]):
             delay = self._again(key)
         if isinstance(error, Conflict):
             # Routine: somebody wrote between our read and our write. The next call sees what they wrote.
-            log.info("object changed meanwhile, trying again", retry_seconds=delay, problem=str(error))
+            log.info("object changed meanwhile, trying again", retry_seconds=delay, problem=text(error))
         elif verdict or isinstance(error, ApiError):  # whose place is of no interest: its text says what is wrong
-            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error) or repr(error))
+            log.error("reconcile failed, trying again", retry_seconds=delay, problem=text(error))
         else:
             if not isinstance(error, NeptuneError | OSError):
                 self._series.panics.inc()
-            log.error("reconcile failed, trying again", retry_seconds=delay, problem=str(error), exc_info=error)
+            self._log_fault(log, key, error, delay)
+
+    def _log_fault(self, log: Any, key: ResourceKey, error: BaseException, delay: float) -> None:
+        """Log an error whose place matters: with its traceback, unless that of the key's call before was the same."""
+        trace = {} if self._traced.get(key) is type(error) else {"exc_info": error}
+        self._traced[key] = type(error)
+        kind = type(error).__name__
+        log.error("reconcile failed, trying again", retry_seconds=delay, error=kind, problem=text(error), **trace)
+
+    def _forget(self, key: ResourceKey) -> None:
+        """Take the next failure of the key for its first."""
+        self.queue.forget(key)
+        self._traced.pop(key, None)
 
     def _classified(self, log: Any, error: Exception) -> RequeueAfter | TerminalError | None:
         if self.on_error is None:
             return None
         try:
-            return self.on_error(error)
+            return _verdict(self.on_error(error))
         except Exception:  # foreign code; the back-off is right for whatever nobody understands
-            log.exception("on_error failed, backing off", problem=str(error))
+            log.exception("on_error failed, backing off", problem=text(error))
             return None
 
     def _again(self, key: ResourceKey) -> float:
@@ -290,8 +319,15 @@ def watch(cache: Cache, query: type[R] | Query[R]) -> Informer[R]:
 
 
 def as_query(kind: type[R] | Query[R]) -> Query[R]:
-    """Return the query, or the one for all objects of a class."""
-    return kind if isinstance(kind, Query) else Query(kind)
+    """Return the query, or the one for all objects of a class.
+
+    Raises:
+        TypeError: that is no kind.
+    """
+    query = kind if isinstance(kind, Query) else Query(kind)
+    if not isinstance(getattr(query.cls, "resource", None), ResourceType):
+        raise TypeError(f"{query.cls!r} is no kind: give a subclass of neptune.api.Resource that has a `resource`")
+    return query
 
 
 def as_queries(kind: type[R] | Query[R] | Sequence[Query[R]]) -> tuple[Query[R], ...]:
@@ -299,8 +335,9 @@ def as_queries(kind: type[R] | Query[R] | Sequence[Query[R]]) -> tuple[Query[R],
 
     Raises:
         ValueError: there is none, or they are of several kinds.
+        TypeError: as `as_query`.
     """
-    queries = tuple(kind) if isinstance(kind, Sequence) else (as_query(kind),)
+    queries = tuple(as_query(each) for each in (kind if isinstance(kind, Sequence) else (kind,)))
     if len({query.cls for query in queries}) != 1:
         kinds = ", ".join(sorted({query.cls.__name__ for query in queries})) or "none"
         raise ValueError(f"a controller has objects of one kind, not of {kinds}: give each kind a controller")
@@ -319,6 +356,13 @@ def reconciling(frame: FrameType | None) -> dict[str, str]:
     return {"controller": frame.f_locals["self"].name, **_named(frame.f_locals["key"])}
 
 
+def _verdict(answer: Any) -> RequeueAfter | TerminalError | None:
+    """Return what an `on_error` answered, or raise a TypeError."""
+    if answer is None or isinstance(answer, RequeueAfter | TerminalError):
+        return answer
+    raise TypeError(f"on_error returned {answer!r}: return None, RequeueAfter(seconds) or TerminalError(text)")
+
+
 def _named(key: ResourceKey) -> dict[str, str]:
     return {"namespace": key.namespace, "name": key.name}
 
@@ -327,5 +371,5 @@ def refuse_idle(name: str, reconcile: Reconcile, workers: int, timeout_seconds: 
     """Raise a TypeError or ValueError for a controller that could never do anything."""
     if not callable(reconcile):
         raise TypeError(f"controller {name}: {reconcile!r} cannot be called, give it a function")
-    if workers < 1 or timeout_seconds <= 0:
+    if workers < 1 or not timeout_seconds > 0:  # nor NaN
         raise ValueError(f"controller {name}: {workers=} must be 1 or more, and {timeout_seconds=} more than 0")

@@ -172,14 +172,18 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def error_for(status: int, body: bytes, *, retry_after: float | None = None) -> ApiError:
-    """Return the error for an HTTP answer; the body is a metav1.Status, or whatever a proxy on the way wrote."""
+def error_for(status: int, body: bytes, *, asked: str = "", retry_after: float | None = None) -> ApiError:
+    """Return the error for an HTTP answer; the body is a metav1.Status, or whatever a proxy on the way wrote.
+
+    That names nothing, nor does the server where it knows no such kind: then what was `asked` for stands in the text.
+    """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        answer = {"message": body[:500].decode(errors="replace").strip()}
+        said = body[:500].decode(errors="replace").strip() or f"the API server answered {status}"
+        answer = {"message": f"{said} ({asked})" if asked else said}
     # The code of HTTP counts: a gateway on the way writes one of its own into the body.
     return error_from_status({**answer, "code": status}, retry_after=retry_after)
 

@@ -34,6 +34,7 @@ from neptune.runtime.errors import (
     TooManyRequests,
 )
 from neptune.runtime.metrics import Metrics
+from neptune.runtime.problems import text
 from neptune.runtime.query import describe
 from neptune.runtime.watch import Snapshot
 
@@ -248,27 +249,30 @@ class Events:
         # A qualified name is what the API server wants; a controller's name may be anything.
         self._controller = re.sub(r"[^A-Za-z0-9_.-]+", "-", controller).strip("-_.")[:63].rstrip("-_.") or "neptune"
 
-    def normal(self, obj: Resource, reason: str, message: str, *, action: str = "Reconcile") -> None:
+    def normal(self, obj: Resource, reason: str, message: str | Exception, *, action: str = "Reconcile") -> None:
         """Tell people that something went as it should.
 
         Args:
             obj: what it is about.
             reason: why, as one CamelCase word that programs may rely on, such as `Counted`.
-            message: what happened, for a person; cut to 1024 bytes. Keep what varies out of it: each text is an event.
+            message: what happened, for a person, or the exception that says it; cut to 1024 bytes. Keep what varies out
+                of it: each text is an event.
             action: what was being done, as one CamelCase word.
         """
         self._record("Normal", obj, reason, message, action)
 
-    def warning(self, obj: Resource, reason: str, message: str, *, action: str = "Reconcile") -> None:
+    def warning(self, obj: Resource, reason: str, message: str | Exception, *, action: str = "Reconcile") -> None:
         """Tell people that something needs them; otherwise as `normal`."""
         self._record("Warning", obj, reason, message, action)
 
-    def _record(self, kind: EventType, obj: Resource, reason: str, message: str, action: str) -> None:
+    def _record(self, kind: EventType, obj: Resource, reason: str, message: str | Exception, action: str) -> None:
         metadata = obj.metadata
         what = Occurrence(
             type=kind,
             reason=reason[:MAX_WORD_LENGTH],
-            note=message.encode(errors="replace")[:MAX_NOTE_BYTES].decode(errors="ignore"),
+            note=(message if isinstance(message, str) else text(message))
+            .encode(errors="replace")[:MAX_NOTE_BYTES]
+            .decode(errors="ignore"),
             action=action[:MAX_WORD_LENGTH],
             controller=self._controller,
             api_version=obj.api_version,

@@ -115,7 +115,7 @@ class ApiSession:
         request = _Request(method, path, params, accept, body, content_type if body is not None else "")
         try:
             with self._deadlines.begin():
-                return await self._persist(request)
+                return await self._persist(request, start + self._timeout_seconds)
         except OSError as error:
             raise self._unreachable(error) from error
         finally:
@@ -142,7 +142,7 @@ class ApiSession:
         finally:
             self._pool.done(connection)
 
-    async def _persist(self, request: _Request) -> bytes:
+    async def _persist(self, request: _Request, end: float) -> bytes:
         repeats = 0
         while True:
             try:
@@ -153,12 +153,14 @@ class ApiSession:
                 again = refusal.status == 429 or refusal.status >= 500
                 if not again or refusal.retry_after is None or repeats == MAX_RETRIES:
                     raise
-                delay = refusal.retry_after
+                delay = min(refusal.retry_after, MAX_RETRY_AFTER_SECONDS)
+                if asyncio.get_running_loop().time() + delay >= end:
+                    raise  # what the server said is better to know than that time was up
             else:
                 self._count_repeat(repeats, request.method, answer.status)
                 return answer.body
             repeats += 1
-            await asyncio.sleep(min(delay, MAX_RETRY_AFTER_SECONDS))
+            await asyncio.sleep(delay)
 
     def _count_repeat(self, repeats: int, method: str, status: int) -> None:
         if repeats:
@@ -177,12 +179,12 @@ class ApiSession:
             if not await self._reload():
                 raise
             answer, connection = await self._send(request)
-        refusal = _refusal(answer)
+        refusal = _refusal(answer, request)
         anonymous = self._known is not None and self._known[0].anonymous
         doubtful = isinstance(refusal, (Unauthorized, Forbidden) if anonymous else Unauthorized)
         if doubtful and await self._reload():
             answer, connection = await self._send(request)
-            refusal = _refusal(answer)
+            refusal = _refusal(answer, request)
         if refusal:
             raise refusal
         return answer, connection
@@ -346,9 +348,14 @@ def _content_fields(accept: str, content_type: str, *, compressed: bool) -> str:
     return fields(*(pair for pair in pairs if pair[1]))
 
 
-def _refusal(answer: Answer) -> ApiError | None:
+def _refusal(answer: Answer, request: _Request) -> ApiError | None:
     """Return the error that the answer stands for, or None for a success."""
     if answer.status < 300:
         return None
     after = "".join(answer.values(b"retry-after")[:1])
-    return error_for(answer.status, answer.body, retry_after=float(after) if after.isdecimal() else None)
+    return error_for(
+        answer.status,
+        answer.body,
+        asked=f"{request.method} {request.path}",
+        retry_after=float(after) if after.isdecimal() else None,
+    )

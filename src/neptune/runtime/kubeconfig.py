@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -21,6 +24,11 @@ from neptune.api.meta import Json
 
 #: Where the kubelet puts a pod's `token` and `ca.crt` (client-go, rest/config.go).
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_TEXTS = (
+    *("cluster", "user", "server", "tls-server-name", "proxy-url", "certificate-authority", "client-certificate"),
+    *("client-key", "certificate-authority-data", "client-certificate-data", "client-key-data"),
+    *("token", "tokenFile", "username", "password"),
+)
 #: Three long lines of base64 take the one in Python some milliseconds.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -93,7 +101,8 @@ class _Kubeconfig:
             document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506  # it is a safe one
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is no YAML: {error}") from error
-        document = _mapping(document, str(path))
+        document = _mapping({} if document is None else document, str(path))
+        _refuse_other_than_text(document, ("current-context",), str(path))
         self.current = self.current or document.get("current-context") or ""
         for kind, known in self._sections.items():
             items = document.get(f"{kind}s") or []
@@ -101,7 +110,9 @@ class _Kubeconfig:
                 raise ValueError(f"{kind}s of {path} is not a list")  # noqa: TRY004  # a wrong file, not a wrong call
             for item in items:
                 named = _mapping(item, f"an entry of {kind}s")
-                body = _mapping(named.get(kind) or {}, f"{kind} {named.get('name')}")
+                what = f"{kind} {named.get('name')}"
+                body = _mapping(named.get(kind) or {}, what)
+                _refuse_other_than_text(body, _TEXTS, what)
                 known.setdefault(str(named.get("name")), (body, path.parent))
 
     def entry(self, name: str) -> Entry:
@@ -113,7 +124,7 @@ class _Kubeconfig:
         user, user_folder = self._sections["user"].get(context.get("user") or "", ({}, folder))
         server = str(cluster.get("server") or "").rstrip("/")
         if not server:
-            raise ValueError(f"cluster {context['cluster']} has no server")
+            raise ValueError(f"cluster {context.get('cluster')} has no server")
         token_file = user.get("tokenFile")
         return Entry(
             server=server,
@@ -141,9 +152,19 @@ def _mapping(value: Any, what: str) -> Json:
     return value
 
 
+def _refuse_other_than_text(entry: Json, names: Iterable[str], what: str) -> None:
+    # As kubectl, also in entries that nobody asks for.
+    for name in names:
+        if not isinstance(entry.get(name), str | None):
+            raise ValueError(f"{name} of {what} is not a text, put it in quotes")  # noqa: TRY004  # a wrong file
+
+
 def _pem(entry: Json, name: str, folder: Path) -> bytes | None:
     if data := entry.get(f"{name}-data"):
-        return b64decode(data)
+        try:
+            return b64decode(data)
+        except ValueError as error:
+            raise ValueError(f"{name}-data is no base64: {error}") from error
     return (folder / entry[name]).read_bytes() if entry.get(name) else None
 
 
@@ -156,11 +177,35 @@ def _header(user: Json) -> str | None:
 
 
 def _proxy(server: str) -> str | None:
-    """Return the proxy that the environment names for that server, as for kubectl."""
+    """Return the proxy that the environment names for that server, as for kubectl.
+
+    Rules: golang.org/x/net/http/httpproxy. What is on this machine is reached without one, whatever is named.
+    """
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # Here, because it takes 10 ms, and most have none.
-    from urllib.request import getproxies_environment  # noqa: PLC0415
+    from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415
 
+    parts = urlsplit(server)
+    host = parts.hostname or ""
     proxies = getproxies_environment()
-    return proxies.get(server.partition(":")[0]) or proxies.get("all")
+    proxy = proxies.get(parts.scheme)
+    named = f"{host}:{parts.port}" if parts.port else host
+    if not proxy or proxy_bypass(named) or _is_near(host, proxies.get("no", "")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_near(host: str, networks: str) -> bool:
+    """Tell whether the host is this machine, or has an address in one of the networks that are among those names."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for network in networks.split(","):
+        with suppress(ValueError):
+            if address in ip_network(network.strip(), strict=False):
+                return True
+    return address.is_loopback

@@ -208,8 +208,7 @@ class LeaderElector:
 
     async def acquire(self) -> None:
         """Return once this replica leads; for as long as another does, or the server is away."""
-        while not await self._claim():
-            self._say("standing by", holder=self._core.holder)
+        while not await self._claim():  # noqa: ASYNC110  # a Lease has no event
             await asyncio.sleep(self._settings.retry_seconds * self._rng.uniform(1.0, JITTER_FACTOR))
         self._status.set(1)
         self._log.info("leading", identity=self._core.identity)
@@ -289,6 +288,8 @@ class LeaderElector:
             return False
         if taken:
             self._said = ""
+        elif self._core.leads_until is None:
+            self._say("standing by", holder=self._core.holder)
         return taken
 
     async def _write(self) -> bool:

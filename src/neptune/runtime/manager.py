@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from neptune.api.meta import R, Resource, ResourceKey
 from neptune.clock import Clock, SystemClock
+from neptune.errors import SettingsError
 from neptune.log import get_logger
 from neptune.runtime.cache import Cache
 from neptune.runtime.client import Client
@@ -39,7 +40,7 @@ from neptune.runtime.controller import (
 )
 from neptune.runtime.events import Complaints, EventRecorder, Events
 from neptune.runtime.finalizers import Finalizer
-from neptune.runtime.leader import LeaderElection, LeaderElector
+from neptune.runtime.leader import LeaderElection, LeaderElector, LeadershipLost
 from neptune.runtime.loop import run as run_loop
 from neptune.runtime.mappers import Mapper
 from neptune.runtime.metrics import Metrics
@@ -150,7 +151,7 @@ class Manager:
         Raises:
             ValueError: there is a controller of that name, `workers` is below 1, `timeout_seconds` not above 0, or the
                 Queries are of several kinds.
-            TypeError: `reconcile` cannot be called.
+            TypeError: `reconcile` cannot be called, or a class is no kind.
             RuntimeError: the manager has started.
         """
         queries = as_queries(cls)
@@ -208,7 +209,11 @@ class Manager:
             LeadershipLost: another replica leads now or soon; end the program, so that it is started again.
             Exception: whatever a runnable raised.
         """
-        run_loop(self._run())
+        try:
+            run_loop(self._run())
+        except (SettingsError, LeadershipLost) as error:
+            # Its text says what to do; where in here it was found would only stand in the way.
+            raise error.with_traceback(None) from None
 
     def _probe_server(self, listen: str) -> ProbeServer:
         # Here, because aiohttp's server takes 20 ms and 2 MB, and many programs serve no probes.

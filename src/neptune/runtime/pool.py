@@ -57,7 +57,8 @@ def address(url: str) -> Address:
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"{parts.scheme}://{netloc} is no URL that begins with http:// or https:// and names a host")
+        shown = url.rpartition("@")[2]
+        raise ValueError(f"{shown!r} is no URL that begins with http:// or https:// and names a host")
     host = parts.hostname.encode("idna").decode()
     netloc = f"[{host}]" if ":" in host else host
     if parts.port is not None:
@@ -110,7 +111,8 @@ class Pool:
         """Send a request and return its answer; see `Connection.ask`. One that `streams` must be given to `done`.
 
         When a connection breaks without an answer, the request is sent once more, on a new one, if it had not been
-        sent, or if its method is idempotent (RFC 9112, 9.3.1).
+        sent, or if its method is idempotent (RFC 9112, 9.3.1). One that `streams` is not, once it was sent: a watch
+        whose connections all break would ask twice each time.
 
         Raises:
             OSError: there was no connection, or no answer; `ssl.SSLError` if the server is not who it should be.
@@ -119,7 +121,7 @@ class Pool:
         try:
             answer = await connection.ask(request, streams=streams)
         except Broken as error:
-            if error.sent and (error.answered or method not in _IDEMPOTENT):
+            if error.sent and (streams or error.answered or method not in _IDEMPOTENT):
                 raise
             connection = await self._connect(way)
             answer = await connection.ask(request, streams=streams)

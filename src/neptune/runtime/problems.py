@@ -1,4 +1,7 @@
-"""What to do about a list or watch that fails, for the person who reads the log. Neighbour: `watch` logs it. No I/O."""
+"""What an error says, and what to do about a list or watch that fails, for the person who reads the log. No I/O.
+
+Neighbours: `watch`, `controller` and `threads` log it.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,11 @@ def problem(cls: type[Resource], error: Exception) -> str:
             return f"the API server answered {error.status} {error.reason}: {error.message}"
         case _:
             return f"the answer is not a list or object of Kubernetes, is a proxy on the way? {error!r}"
+
+
+def text(error: BaseException) -> str:
+    """Return what an error says, or what it is when it says nothing. Foreign errors may fail even at that."""
+    try:
+        return str(error) or repr(error)
+    except Exception:  # noqa: BLE001  # foreign code
+        return f"{type(error).__name__}, which fails to say more"

@@ -6,6 +6,7 @@ Neighbours: `client` and `writer` send what is built here, `watch` and `cache` k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal
 
 from pydantic import ValidationError
@@ -113,6 +114,12 @@ def _misfits(error: Exception) -> str:
 def describe(cls: type[Resource]) -> str:
     """Return the name that kubectl uses for the kind, such as `datasets.neptune.io`."""
     return f"{cls.resource.plural}.{cls.resource.group}" if cls.resource.group else cls.resource.plural
+
+
+@cache
+def needs_its_type(cls: type[Resource]) -> bool:
+    """Tell whether a class cannot be read without `apiVersion` and `kind`, since it declares them as required."""
+    return any(cls.model_fields[name].is_required() for name in ("api_version", "kind"))
 
 
 def accept(cls: type[Resource], *, many: bool = False) -> str:

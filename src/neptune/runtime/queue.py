@@ -258,6 +258,11 @@ class Waiting(Generic[K]):
         """As `WorkQueue.depth`."""
         return self._queue.depth()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Give out no more keys. Those that workers have may still be `done`."""
         self._closed = True

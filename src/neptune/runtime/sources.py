@@ -90,9 +90,9 @@ class Mailbox(Generic[T]):
         """Return the value of the key, or None, and forget it."""
         return self._values.pop(key, None)
 
-    def discard(self, key: ResourceKey, value: T) -> bool:
-        """Forget the value if it is still the one of the key, and tell whether it was."""
-        if self._values.get(key) is value:
+    def discard(self, key: ResourceKey, value: T | None) -> bool:
+        """Forget the value that `peek` gave if it is still the one of the key, and tell whether it was."""
+        if key in self._values and self._values[key] is value:
             del self._values[key]
             return True
         return False

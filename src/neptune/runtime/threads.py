@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from neptune.runtime.context import Context
+from neptune.runtime.problems import text
 
 T = TypeVar("T")
 
@@ -63,6 +64,6 @@ def as_exception(error: BaseException) -> Exception | asyncio.CancelledError:
     """Return what a future and a task can carry: a StopIteration they cannot, and a SystemExit ends the program."""
     if isinstance(error, Exception | asyncio.CancelledError) and not isinstance(error, StopIteration):
         return error
-    wrapped = RuntimeError(f"reconcile raised {error!r}")
+    wrapped = RuntimeError(f"reconcile raised {type(error).__name__}: {text(error)}")
     wrapped.__cause__ = error
     return wrapped

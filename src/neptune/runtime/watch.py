@@ -45,7 +45,7 @@ from neptune.runtime.errors import (
     ServerError,
 )
 from neptune.runtime.problems import problem
-from neptune.runtime.query import Query, WatchEvent, decode, describe
+from neptune.runtime.query import Query, WatchEvent, decode, describe, needs_its_type
 
 INITIAL_DELAY_SECONDS = 0.8
 MAX_DELAY_SECONDS = 30.0
@@ -64,7 +64,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[R]):
-    """An object as the server sent it, but for what is known of its class or read by nobody: `apiVersion`, `kind` and
+    """An object as the server sent it, but for what its class says or nobody reads: `apiVersion`, `kind` and
     `managedFields`. About 1 KB, where a decoded one takes 4 to 10.
 
     `version` is its resource version, `generation` that of its spec; 0 for kinds that have none.
@@ -96,8 +96,9 @@ def snapshot(cls: type[R], item: Json) -> Snapshot[R]:
     """Return the snapshot of an object that is parsed; `item` loses what a snapshot does not keep."""
     metadata = item["metadata"]
     metadata.pop("managedFields", None)
-    item.pop("apiVersion", None)
-    item.pop("kind", None)
+    if not needs_its_type(cls):
+        item.pop("apiVersion", None)
+        item.pop("kind", None)
     return Snapshot(
         cls=cls,
         # All objects of a namespace share its name.
