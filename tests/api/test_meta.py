@@ -78,8 +78,6 @@ def test_a_time_that_was_assigned_is_written_in_utc_too() -> None:
     condition = Condition(type="Ready", status="True", reason="Done", last_transition_time=NOON)
     condition.last_transition_time = NOON.astimezone(timezone(timedelta(hours=9)))
     assert condition.to_dict()["lastTransitionTime"] == "2026-01-31T12:00:00Z"
-    condition.last_transition_time = NOON.replace(year=99)
-    assert condition.to_dict()["lastTransitionTime"] == "0099-01-31T12:00:00Z"
     condition.last_transition_time = NOON.replace(tzinfo=None)
     with pytest.raises(ValueError, match="a time needs a zone"):
         condition.to_dict()

@@ -49,11 +49,11 @@ def _whole_seconds(value: datetime) -> datetime:
 
 
 def _rfc3339(value: datetime) -> str:
-    return f"{_in_utc(value).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return _in_utc(value).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _rfc3339_micro(value: datetime) -> str:
-    return f"{_in_utc(value).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return _in_utc(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 Time = Annotated[datetime, AfterValidator(_whole_seconds), PlainSerializer(_rfc3339, when_used="unless-none")]
