@@ -19,13 +19,15 @@ from neptune.protocol.messages import (
     CloudPresence,
     DesiredObject,
     GetResult,
+    Header,
     ObjectsResult,
     StatusResult,
+    StatusUpdate,
     Verdict,
 )
 from neptune.protocol.presence import NodeState
 from neptune.protocol.topics import Verb
-from neptune.transport import Event, Message, Published, Session, Transport
+from neptune.transport import Event, Message, Published, Received, Session, Transport
 from neptune.transport.broker import BrokerCore
 from neptune.transport.broker_types import Action, Peer
 from tests.controllers.nodes import TOPICS, Time, Voice, eventually, report, transport
@@ -256,6 +258,43 @@ async def test_verdicts_that_come_close_together_are_one_message_and_none_is_los
         await eventually(lambda: node.verdicts)
     assert [verdict.seq for verdict in node.verdicts] == [1, 2, 3]
     assert len(node.heard(StatusResult)) == 1
+
+
+class Paused(Gate):
+    """A transport whose process stands still while it waits for an event, and finds one when it goes on."""
+
+    def __init__(self, inner: Transport, found: Event) -> None:
+        super().__init__(inner)
+        self._found = found
+        self._is_connected = False
+        self.goes_on: asyncio.Future[None] | None = None
+
+    async def next_event(self) -> Event:
+        if not self._is_connected:
+            self._is_connected = True
+            return await super().next_event()
+        self.goes_on = asyncio.get_running_loop().create_future()
+        await self.goes_on
+        return self._found
+
+
+async def test_after_a_pause_the_end_of_a_leadership_comes_before_what_nodes_say_of_a_successor() -> None:
+    claim = codec.encode(Header("e", 0, cloud_epoch=99, node_epoch=1), StatusUpdate(()))
+    paused = Paused(
+        transport(BrokerCore(), "cloud"), Received(TOPICS.node("edge0", Verb.STATUS_UPDATE), claim, False, 1)
+    )
+    clock = Time()
+    link = Link(CloudLink(7, TOPICS, LiveInventory(lambda name: ())), paused, clock)
+    link.ready()
+    running = asyncio.create_task(link.run())
+    await eventually(lambda: paused.goes_on)
+    clock.ahead += 30
+    asyncio.get_running_loop().call_later(0, running.cancel)
+    assert paused.goes_on is not None
+    paused.goes_on.set_result(None)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert link.core.epoch == 7
 
 
 async def test_a_refused_publish_is_logged_once_a_topic_until_it_works_again() -> None:

@@ -34,6 +34,8 @@ MESSAGES_A_TURN = 16
 #: How long a verdict waits for others of its node (seconds): writes end one by one, and no node waits for its verdict
 #: to go on.
 GATHER_SECONDS = 0.05
+#: No event for so long may be a pause of this process (seconds).
+PAUSE_SECONDS = 1.0
 #: How long what waits may take to go out at the end (seconds).
 FINISH_SECONDS = 1.0
 #: Bounds the memory of what has been logged as denied; past it everything may be said again.
@@ -88,12 +90,17 @@ class Link:
         handled = 0
         try:
             while True:
+                began = self._clock.monotonic()
                 try:
                     async with asyncio.timeout_at(self._wake_at()):
                         event = await self._transport.next_event()
                 except TimeoutError:
                     self._carry_out(self.core.expire(self._clock.monotonic()))
                 else:
+                    if self._clock.monotonic() - began > PAUSE_SECONDS:
+                        # This process may have stood still. If it has lost its leadership in that time, the timer that
+                        # says so is due, and comes before what the successor's nodes say.
+                        await asyncio.sleep(0)
                     self._on_event(event)
                     handled += 1
                     if handled % MESSAGES_A_TURN == 0:

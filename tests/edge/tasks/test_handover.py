@@ -178,6 +178,20 @@ async def test_a_new_generation_starts_anew_and_reports_of_the_old_one_are_rejec
 
 
 @pytest.mark.usefixtures("agent")
+async def test_a_generation_that_comes_back_finds_no_worker_that_remembers_it(cloud: Cloud, tmp_path: Path) -> None:
+    await cloud.put(model(), task(generation=2, datasets=[]))
+    await eventually(lambda: said(tmp_path).get("generation") == 2)
+    memory = folder(tmp_path) / "what a worker keeps"
+    memory.touch()
+    await cloud.put(task(generation=3, datasets=[], models=["missing"]))
+    await eventually(lambda: not said(tmp_path))
+    assert memory.exists()
+    await cloud.put(task(generation=2, datasets=[]))
+    await eventually(lambda: said(tmp_path).get("generation") == 2)
+    assert not memory.exists()
+
+
+@pytest.mark.usefixtures("agent")
 async def test_a_terminal_report_is_the_last_one(cloud: Cloud, tmp_path: Path) -> None:
     place = await handed_out(cloud, tmp_path)
     end = report(place, "Failed", message="no data")

@@ -184,6 +184,7 @@ class Handover:
     async def _bring_in_step(self) -> None:
         """Let `task.json` say what the order is now, and have a worker that knows it."""
         item = self.item
+        await self._follow_generation()
         try:
             ports = self._desk.ports
             wanted = document(item, self._desk.settings.node, self._desk.find, ports.samples_of, ports.standing)
@@ -194,10 +195,6 @@ class Handover:
             self._wait(str(waiting))
             return
         if self._said is None or not says_the_same(self._said, wanted):
-            if self._generation() != item.generation:
-                # Its last words must not count for the new one.
-                await self._stop_worker()
-                await self._on_disk(self._folder.reset)
             await self._on_disk(self._folder.write, wanted)
             self._said = wanted
         self._is_covered = self._desk.watch(item.uid, f"{self._folder.reports}/")
@@ -206,6 +203,20 @@ class Handover:
             self._is_waiting = False
             self._say(f"waiting for a worker to take {self._folder.path}")
         await self._employ(wanted)
+
+    async def _follow_generation(self) -> None:
+        """Let the last words of another generation not count for this one."""
+        said, last = self._said, self._ledger.result
+        before = int(said["generation"]) if said is not None else last.generation if last else self.item.generation
+        if before < self.item.generation:
+            await self._stop_worker()
+            await self._on_disk(self._folder.reset)
+        elif before > self.item.generation:
+            # A backup was restored. Whoever had finished this one has heard since that it is no more, and what he said
+            # is gone: with the folder goes what he remembers in it, and he starts anew.
+            await self._stop_worker()
+            await self._on_disk(self._folder.remove)
+            self._said = None
 
     async def _employ(self, wanted: Json) -> None:
         """Have the command run on this work, if the node has one and the work is not over."""
