@@ -29,6 +29,8 @@ from neptune.protocol.messages import ConditionReport, DesiredObject
 
 #: Datasets with small files that are counted at a time: two keep a disk busy.
 _READERS = 2
+#: Datasets that are looked at before what was found is handed on: of thousands not all is held at once.
+_LOOKS = 100
 #: What a server may take to say that an object did not change, its retries included, before that looks like work.
 _ASKING_SECONDS = 30.0
 #: Every so many polls a file is looked at whose changes inotify tells.
@@ -128,8 +130,10 @@ class Monitor:
                 self._wake(uid)
 
     async def _look(self, tickets: list[Ticket]) -> None:
-        if not tickets:
-            return
+        for start in range(0, len(tickets), _LOOKS):
+            await self._look_at(tickets[start : start + _LOOKS])
+
+    async def _look_at(self, tickets: list[Ticket]) -> None:
         for ticket, looked, seconds, counted in await self._reader.look(tickets):
             if not self._schedule.is_current(ticket):
                 continue
