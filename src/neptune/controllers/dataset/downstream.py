@@ -156,7 +156,7 @@ class Downstream:
         """Push when it is time, and return the seconds until the next look."""
         now = self._clock.monotonic()
         if not sent.times:
-            sent.next_at, sent.patient_until = now, now + ANSWER_SECONDS
+            sent.patient_until = now + ANSWER_SECONDS
         if sent.next_at > now:
             return sent.next_at - now
         self._link.push(sent.node, sent.uid)
