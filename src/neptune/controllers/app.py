@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -24,7 +25,7 @@ from neptune.controllers.dataset.downstream import Downstream, desired
 from neptune.controllers.dataset.status import as_reported
 from neptune.controllers.dataset.upstream import NODE_INDEX, UID_INDEX, Upstream, find
 from neptune.controllers.link import Link
-from neptune.controllers.metrics import LinkMetrics
+from neptune.controllers.metrics import of_link
 from neptune.controllers.tasks.kind import TaskKind
 from neptune.controllers.tasks.setup import Tasks
 from neptune.log import get_logger
@@ -90,7 +91,7 @@ class CloudController:
         self.upstream = Upstream(self.link, cache, clock)
         downstream = Downstream(self.link, clock, self.upstream.has_answer)
         cache.watch(Dataset, namespace).subscribe(downstream.note)
-        self.manager.metrics.registry.register(LinkMetrics(self.link))
+        self.manager.metrics.sources.append(partial(of_link, self.link))
         credentials = Credentials(self.link, cache)
         self.tasks = Tasks(task_kinds, self.manager, self.link, clock, namespace)
         self.manager.add(self._open)

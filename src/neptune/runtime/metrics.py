@@ -9,7 +9,7 @@ for `rest_client_*`: k8s.io/component-base, metrics/prometheus/restclient.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
@@ -49,6 +49,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._families: list[Family[Any]] = []
+        #: What else is told at each scrape; called on the event loop.
+        self.sources: list[Callable[[], Iterable[Family[Any]]]] = []
         one, two = ("controller",), ("name", "controller")
         prefix = "controller_runtime_"
         self.reconciles = self._with(Counters(f"{prefix}reconcile", "Reconciles by result", ("controller", "result")))
@@ -110,6 +112,8 @@ class Metrics:
         """Yield all that there is, as it is now."""
         yield from self._families
         yield from self.requests.families
+        for source in self.sources:
+            yield from source()
         labels = ("name", "controller")
         depth = Levels("workqueue_depth", "Keys waiting", (*labels, "priority"))
         unfinished = Levels("workqueue_unfinished_work_seconds", "Age of all work under way", labels)
